@@ -35,14 +35,18 @@ class IdMap(NamedTuple):
 
         :raises OptionError: the map has no place for id 0.
         """
-        return self.to_host(0, 0)
+        return _shift(0, self.uids, "uid", False), _shift(0, self.gids, "gid", False)
 
     def to_host(self, uid, gid):
-        """Host (uid, gid) of a container's pair.
+        """Host (uid, gid) of a container's pair. An id that already is container root's host id stays (moby's ToHost).
 
         :raises OptionError: an id is outside every range.
         """
-        return _shift(uid, self.uids, "uid", False), _shift(gid, self.gids, "gid", False)
+        root_uid, root_gid = self.root
+        return (
+            uid if uid == root_uid else _shift(uid, self.uids, "uid", False),
+            gid if gid == root_gid else _shift(gid, self.gids, "gid", False),
+        )
 
     def to_container(self, uid, gid):
         """Container (uid, gid) of a host pair.

@@ -1,0 +1,121 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the kernel says about a file system or a path: statfs(2), statx(2), getdents64(2), renameat2(2), syncfs(2)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+
+from .libc import AT_FDCWD, AT_SYMLINK_NOFOLLOW, call, libc, syscall
+
+#: Names of file system magics as Docker prints them (include/uapi/linux/magic.h and each file system's own header).
+MAGIC_NAMES = {
+    0x61756673: "aufs", 0x9123683E: "btrfs", 0x28CD3D45: "cramfs", 0x0000F15F: "ecryptfs",
+    0x0000EF53: "extfs", 0xF2F52010: "f2fs", 0x65735546: "fuse", 0x47504653: "gpfs",
+    0x000072B6: "jffs2", 0x3153464A: "jfs", 0x00006969: "nfs", 0x794C7630: "overlayfs",
+    0x858458F6: "ramfs", 0x52654973: "reiserfs", 0x0000517B: "smb", 0x73717368: "squashfs",
+    0x01021994: "tmpfs", 0xA501FCF5: "vxfs", 0x58465342: "xfs", 0x2FC12FC1: "zfs",
+    0x00000000: "unsupported",
+}  # fmt: skip
+
+OVERLAYFS_MAGIC = 0x794C7630
+
+#: What Docker prints for a magic it does not know.
+UNKNOWN_FS = "<unknown>"
+
+#: include/uapi/linux/stat.h
+STATX_ATTR_MOUNT_ROOT = 0x2000
+
+#: renameat2(2)
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+_MACHINE = os.uname().machine
+#: From each architecture's syscall table; the last entry is asm-generic's, which newer architectures share.
+_SYS_STATX = {"x86_64": 332, "i686": 383, "ppc64le": 383, "s390x": 379, "armv7l": 397}.get(_MACHINE, 291)
+_SYS_RENAMEAT2 = {"x86_64": 316, "i686": 353, "ppc64le": 357, "s390x": 347, "armv7l": 382}.get(_MACHINE, 276)
+_SYS_GETDENTS64 = {"x86_64": 217, "i686": 220, "ppc64le": 202, "s390x": 220, "armv7l": 217}.get(_MACHINE, 61)
+
+#: ``struct statfs`` starts with f_type: a long on most architectures, an unsigned int on s390x.
+_F_TYPE = struct.Struct("=I" if _MACHINE == "s390x" or sys.maxsize < 2**32 else "=q")
+
+#: ``struct statx``: stx_attributes is at 8, stx_attributes_mask at 56 (256 bytes in all).
+_STATX_SIZE = 256
+_STATX_ATTRIBUTES = struct.Struct("=Q")
+_STATX_MASK_OFFSET = 56
+
+#: ``struct linux_dirent64``: d_ino, d_off, d_reclen, d_type, then the name.
+_DIRENT = struct.Struct("=QqHB")
+DT_UNKNOWN = 0
+
+
+def magic(path):
+    """The file system magic at ``path`` (int), by statfs(2).
+
+    :raises OSError: the path can't be reached.
+    """
+    buffer = ctypes.create_string_buffer(512)
+    call(libc.statfs, os.fsencode(path), buffer, path=path)
+    return _F_TYPE.unpack_from(buffer)[0] & 0xFFFFFFFF
+
+
+def fs_name(path):
+    """Docker's name of the file system at ``path`` (str), ``"<unknown>"`` for one it has no name for.
+
+    :raises OSError: the path can't be reached.
+    """
+    return MAGIC_NAMES.get(magic(path), UNKNOWN_FS)
+
+
+def is_mount_point(path):
+    """Whether something is mounted exactly at ``path`` (bool), or None where the kernel can't say (before Linux 5.8).
+
+    :raises OSError: other than that the path is missing, which is False.
+    """
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    try:
+        syscall(_SYS_STATX, AT_FDCWD, os.fsencode(path), AT_SYMLINK_NOFOLLOW, 0, buffer, path=path)
+    except FileNotFoundError:
+        return False
+    known = _STATX_ATTRIBUTES.unpack_from(buffer, _STATX_MASK_OFFSET)[0]
+    if not known & STATX_ATTR_MOUNT_ROOT:
+        return None
+    return bool(_STATX_ATTRIBUTES.unpack_from(buffer, 8)[0] & STATX_ATTR_MOUNT_ROOT)
+
+
+def entry_types(descriptor):
+    """The d_type of the first directory entries (list of int, ``.`` and ``..`` among them), by getdents64(2).
+
+    :param descriptor: an open directory at its start.
+    """
+    buffer = ctypes.create_string_buffer(4096)
+    length = syscall(_SYS_GETDENTS64, descriptor, buffer, len(buffer))
+    types, offset = [], 0
+    while offset < length:
+        _ino, _off, record_length, d_type = _DIRENT.unpack_from(buffer, offset)
+        types.append(d_type)
+        offset += record_length
+    return types
+
+
+def rename(source, target, flags=0, source_fd=AT_FDCWD, target_fd=AT_FDCWD):
+    """renameat2(2).
+
+    :param flags: ``RENAME_NOREPLACE``, ``RENAME_EXCHANGE`` or 0.
+    :raises OSError: ``EINVAL`` where the file system can't do what the flags ask.
+    """
+    syscall(
+        _SYS_RENAMEAT2, source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags, path=target
+    )
+
+
+def syncfs(descriptor):
+    """syncfs(2): write all that the file system of ``descriptor`` holds in memory to disk.
+
+    :raises OSError: ``EIO``, ``ENOSPC`` or ``EDQUOT`` where writing back failed.
+    """
+    call(libc.syncfs, descriptor)

@@ -1,0 +1,51 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Facts about the running kernel and this process: release, boot id, user and mount namespace."""
+
+from __future__ import annotations
+
+import os
+import re
+
+#: Inode of the initial user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
+_INITIAL_USERNS = 0xEFFFFFFD
+#: uid_map of the initial user namespace.
+_FULL_MAP = ["0", "0", "4294967295"]
+
+
+def release():
+    """(major, minor) of the running kernel (tuple of int)."""
+    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(match.group(1)), int(match.group(2))) if match else (0, 0)
+
+
+def boot_id():
+    """The kernel's random id of this boot (str), random(4)."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+        return source.read().strip()
+
+
+def in_user_namespace():
+    """Whether this process lives in a user namespace other than the host's (bool); moby's userns package."""
+    try:
+        return os.stat("/proc/self/ns/user").st_ino != _INITIAL_USERNS
+    except OSError:
+        return uid_map() not in ([], _FULL_MAP)
+
+
+def uid_map():
+    """Fields of the first line of /proc/self/uid_map (list of str): inner id, outer id, count."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as source:
+            return source.readline().split()
+    except OSError:
+        return []
+
+
+def mount_namespace():
+    """Inode number of this process's mount namespace (int), 0 where /proc does not show it."""
+    try:
+        return os.stat("/proc/self/ns/mnt").st_ino
+    except OSError:
+        return 0

@@ -1,0 +1,154 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Mounting: the classic call, the file-descriptor mount API, and unmounting.
+
+Sources: mount(2), umount2(2), include/uapi/linux/mount.h, Documentation/filesystems/overlayfs.rst.
+The system calls 428 to 442 have the same number on every architecture but alpha.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import threading
+
+from .libc import AT_FDCWD, call, libc, syscall
+
+#: include/uapi/linux/mount.h and umount2(2)
+MNT_DETACH = 2
+FSOPEN_CLOEXEC = 0x1
+FSMOUNT_CLOEXEC = 0x1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+
+#: include/uapi/linux/sched.h
+CLONE_FS = 0x200
+
+SYS_MOVE_MOUNT = 429
+SYS_FSOPEN = 430
+SYS_FSCONFIG = 431
+SYS_FSMOUNT = 432
+
+#: The classic call copies one page of data, its closing NUL included (mount(2)).
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+
+
+def mount(source, target, fs_type, flags=0, data=""):
+    """The classic mount(2).
+
+    :param data: the file system's options, at most ``PAGE_SIZE - 1`` bytes once encoded.
+    :raises OSError: as the kernel reports it, naming ``target``.
+    """
+    call(libc.mount, os.fsencode(source), os.fsencode(target), os.fsencode(fs_type), flags, os.fsencode(data), path=target)
+
+
+def mount_from(folder, source, target, fs_type, flags=0, data=""):
+    """mount(2) with ``folder`` as the working directory, so that ``target`` and ``data`` may be relative to it.
+
+    The process's own working directory must not move under other threads. So this runs in a thread of
+    its own that leaves the shared fs state first (``CLONE_FS``) and ends afterwards. The seed's ``mountFrom``.
+
+    :raises OSError: as :func:`mount`.
+    """
+    failure = []
+
+    def worker():
+        try:
+            call(libc.unshare, CLONE_FS)
+            os.chdir(folder)
+            mount(source, target, fs_type, flags, data)
+        except BaseException as error:  # handed to the caller's thread, whatever it is
+            failure.append(error)
+
+    thread = threading.Thread(target=worker, name="overlay2-mount-from")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+
+
+def unmount(target, flags=0):
+    """umount2(2).
+
+    :param flags: 0 or ``MNT_DETACH``.
+    :raises OSError: ``EINVAL`` where ``target`` is no mount point.
+    """
+    call(libc.umount2, os.fsencode(target), flags, path=target)
+
+
+@contextlib.contextmanager
+def filesystem_context(fs_type):
+    """fsopen(2): a file system being configured, as a descriptor that is closed at the end.
+
+    :raises OSError: ``ENOSYS`` before Linux 5.2, ``ENODEV`` where the file system is unknown.
+    """
+    descriptor = syscall(SYS_FSOPEN, os.fsencode(fs_type), FSOPEN_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def set_option(context, key, value=None):
+    """fsconfig(2): set one option of a file system being configured; a flag where ``value`` is None.
+
+    :raises OSError: ``EINVAL`` where the kernel does not know the option, with the kernel's own log line if there is one.
+    """
+    command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
+    argument = None if value is None else os.fsencode(value)
+    try:
+        syscall(SYS_FSCONFIG, context, command, os.fsencode(key), argument, 0, path=value)
+    except OSError as error:
+        raise _explained(error, context) from None
+
+
+def attach(context, target):
+    """Create the configured file system and mount it at ``target``: fsconfig(2), fsmount(2), move_mount(2).
+
+    :raises OSError: as the kernel reports it, naming ``target``.
+    """
+    try:
+        syscall(SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0, path=target)
+        mounted = syscall(SYS_FSMOUNT, context, FSMOUNT_CLOEXEC, 0, path=target)
+    except OSError as error:
+        raise _explained(error, context) from None
+    try:
+        syscall(SYS_MOVE_MOUNT, mounted, b"", AT_FDCWD, os.fsencode(target), MOVE_MOUNT_F_EMPTY_PATH, path=target)
+    finally:
+        os.close(mounted)
+
+
+def _explained(error, context):
+    """The same OSError with what the kernel wrote into the context's log, which says more than the errno does."""
+    lines = []
+    with contextlib.suppress(OSError):
+        while len(lines) < 8:
+            lines.append(os.read(context, 1024).decode("utf-8", "replace").strip())
+    if not lines:
+        return error
+    return OSError(error.errno, "%s (%s)" % (error.strerror, "; ".join(lines)), error.filename)
+
+
+def unmount_stack(target):
+    """Detach everything mounted at ``target``: of mounts stacked on one point the call takes only the top one.
+
+    :returns: how many mounts were detached (int); 0 where it was no mount point or is not there.
+    :raises OSError: any other refusal.
+    """
+    count = 0
+    while True:
+        try:
+            unmount(target, MNT_DETACH)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                return count
+            raise
+        count += 1

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The kernel's mount table, as /proc/self/mountinfo shows it (proc_pid_mountinfo(5))."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple, Tuple
+
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+
+
+class MountEntry(NamedTuple):
+    """One line of mountinfo; paths are unescaped."""
+
+    mount_id: int
+    parent_id: int
+    device: str
+    root: str
+    mount_point: str
+    options: Tuple[str, ...]
+    fs_type: str
+    source: str
+    super_options: Tuple[str, ...]
+
+
+def _unescape(field):
+    return os.fsdecode(_ESCAPE.sub(lambda match: bytes((int(match.group(1), 8),)), field))
+
+
+def parse(line):
+    """One mountinfo line (bytes) as a :class:`MountEntry`."""
+    left, _, right = line.rstrip(b"\n").partition(b" - ")
+    fields, tail = left.split(b" "), right.split(b" ")
+    return MountEntry(
+        mount_id=int(fields[0]),
+        parent_id=int(fields[1]),
+        device=fields[2].decode("ascii"),
+        root=_unescape(fields[3]),
+        mount_point=_unescape(fields[4]),
+        options=tuple(fields[5].decode("ascii", "replace").split(",")),
+        fs_type=os.fsdecode(tail[0]),
+        source=_unescape(tail[1]) if len(tail) > 1 else "",
+        super_options=tuple(_unescape(option) for option in tail[2].split(b",")) if len(tail) > 2 else (),
+    )
+
+
+def mounts(pid="self", below=None):
+    """Mounts of a process's namespace, in the kernel's order (a later one covers an earlier one).
+
+    :param pid: process whose mount namespace to read (int or "self").
+    :param below: only mounts at this absolute path or under it; lines are filtered before they are parsed.
+    :returns: list of :class:`MountEntry`.
+    :raises OSError: the process is gone or may not be looked at.
+    """
+    wanted = None if below is None else os.fsencode(below).rstrip(b"/")
+    found = []
+    with open("/proc/%s/mountinfo" % pid, "rb") as table:
+        for line in table:
+            if wanted is not None:
+                point = line.split(b" ", 5)[4]
+                if b"\\" in point:
+                    point = os.fsencode(_unescape(point))
+                if point != wanted and not point.startswith(wanted + b"/"):
+                    continue
+            found.append(parse(line))
+    return found
