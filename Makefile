@@ -1,0 +1,87 @@
+# strata.overlay2: every task from a fresh clone. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+CACHE := $(CURDIR)/.cache
+PYTHON ?=
+PYTEST_ARGS ?=
+TARGETS ?=
+
+export PATH := $(BIN):$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- environment ------------------------------------------------------------------------------------------------------
+
+$(VENV)/bin/python:
+	@python=$${PYTHON:-$$(scripts/find_python.sh)}; echo "Virtual environment by $$python"; "$$python" -m venv $(VENV)
+
+$(VENV)/.%-installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+.collections/ansible_collections/strata/overlay2:
+	@mkdir -p $(@D) && ln -sfn ../../.. $@
+
+.PHONY: packages-demo packages-test packages-vm
+packages-demo packages-test packages-vm: packages-%:
+	@$${PYTHON:-python3} scripts/system_packages.py $*
+
+.PHONY: venv
+venv: packages-test $(VENV)/.dev-installed .collections/ansible_collections/strata/overlay2 ## Make the environment for development in .venv
+
+# --- the two commands -------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: packages-demo $(VENV)/.demo-installed .collections/ansible_collections/strata/overlay2 ## Layers, mounts and diffs on this host (ARCHIVES="a.tar.gz b.tar" takes yours)
+	@scripts/as_root.sh $(BIN)/ansible-playbook playbooks/demo.yml
+
+.PHONY: test
+test: venv ## Everything: lint, sanity, unit and integration tests
+	@scripts/timed.sh lint sanity unit integration
+
+# --- gates ------------------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: venv ## ruff, ansible-lint at the production profile, changelog, galaxy build
+	ruff check .
+	antsibull-changelog lint
+	ansible-lint --profile production
+	rm -rf $(CACHE)/galaxy && ansible-galaxy collection build --force --output-path $(CACHE)/galaxy . 
+
+.PHONY: sanity
+sanity: venv ## ansible-test sanity on every Python of that core found here
+	@$(BIN)/python scripts/ansible_test.py sanity
+
+.PHONY: unit
+unit: venv ## Unit tests, also on the oldest and newest Python found here
+	@scripts/as_root.sh $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+.PHONY: integration
+integration: venv ## Integration tests: dockerd, containers-storage, the modules (TARGETS="overlay2_layer ..." for some)
+	@scripts/as_root.sh $(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+	@scripts/as_root.sh $(BIN)/python scripts/ansible_test.py integration $(TARGETS)
+
+.PHONY: bench
+bench: venv ## The benchmark table
+	@scripts/as_root.sh $(BIN)/python tests/bench
+
+.PHONY: test-vm
+test-vm: packages-vm $(VENV)/.dev-installed $(VENV)/.vm-installed .collections/ansible_collections/strata/overlay2 ## The VM scenario: XFS with quota, power cuts
+	@if [ -d molecule/vm ]; then molecule test --scenario-name vm; else echo "There is no VM scenario yet."; fi
+
+.PHONY: clean
+clean: ## Remove what the targets above made in this folder
+	rm -rf $(VENV) .cache .collections .ansible build dist *.egg-info .pytest_cache .ruff_cache tests/output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
