@@ -50,29 +50,32 @@ def mount(source, target, fs_type, flags=0, data=""):
     call(libc.mount, os.fsencode(source), os.fsencode(target), os.fsencode(fs_type), flags, os.fsencode(data), path=target)
 
 
-def mount_from(folder, source, target, fs_type, flags=0, data=""):
-    """mount(2) with ``folder`` as the working directory, so that ``target`` and ``data`` may be relative to it.
+def in_folder(folder, action):
+    """Run ``action()`` with ``folder`` as the working directory, so that the paths it uses may be relative to it.
 
     The process's own working directory must not move under other threads. So this runs in a thread of
-    its own that leaves the shared fs state first (``CLONE_FS``) and ends afterwards. The seed's ``mountFrom``.
+    its own that leaves the shared fs state first (``CLONE_FS``) and ends afterwards. After moby's ``mountFrom``.
 
-    :raises OSError: as :func:`mount`.
+    :returns: what ``action`` returns.
+    :raises: what ``action`` raises, or ``OSError`` where the folder can't be entered.
     """
-    failure = []
+    outcome = []
 
     def worker():
         try:
             call(libc.unshare, CLONE_FS)
             os.chdir(folder)
-            mount(source, target, fs_type, flags, data)
+            outcome.append((action(), None))
         except BaseException as error:  # handed to the caller's thread, whatever it is
-            failure.append(error)
+            outcome.append((None, error))
 
-    thread = threading.Thread(target=worker, name="overlay2-mount-from")
+    thread = threading.Thread(target=worker, name="overlay2-in-folder")
     thread.start()
     thread.join()
-    if failure:
-        raise failure[0]
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
 
 
 def unmount(target, flags=0):

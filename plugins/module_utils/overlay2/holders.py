@@ -1,0 +1,114 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Mount references shared by all processes of a host: who holds which layer, and how often.
+
+One small JSON file per layer, replaced by rename so that readers need no lock, changed only under the
+layer's lock. A record counts only in the boot it was written in, and only as far as the kernel's mount
+table agrees: that check is the driver's, who knows what a layer's mount should look like.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from typing import Dict, NamedTuple
+
+from .linux import kernel
+
+log = logging.getLogger("overlay2")
+
+#: The holder that stands for callers who give no name; its count rises and falls as Docker's does.
+ANONYMOUS = ""
+
+
+class Record(NamedTuple):
+    """What is written down about one layer's references."""
+
+    #: Holder name to count; a named holder counts once.
+    counts: Dict[str, int]
+    #: Inode of the mount namespace in which the mount was made; 0 where unknown.
+    mount_namespace: int = 0
+
+    @property
+    def total(self):
+        """The layer's reference count (int)."""
+        return sum(self.counts.values())
+
+    def taken(self, holder):
+        """This record with one more reference of ``holder`` (a named one counts at most once)."""
+        counts = dict(self.counts)
+        counts[holder] = counts.get(holder, 0) + 1 if holder == ANONYMOUS else 1
+        return self._replace(counts=counts)
+
+    def dropped(self, holder):
+        """This record with one reference of ``holder`` less; unchanged where it has none."""
+        counts = dict(self.counts)
+        left = counts.pop(holder, 0) - 1
+        if left > 0:
+            counts[holder] = left
+        return self._replace(counts=counts)
+
+
+NOBODY = Record({})
+
+
+class Holders:
+    """The reference records of one home.
+
+    :param folder: where they lie (str); it need not exist for reading.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._boot_id = kernel.boot_id()
+
+    def read(self, layer):
+        """The layer's :class:`Record`; :data:`NOBODY` where there is none, or none of this boot."""
+        path = os.path.join(self._folder, layer)
+        try:
+            with open(path, "rb") as source:
+                content = source.read()
+        except FileNotFoundError:
+            return NOBODY
+        try:
+            record = json.loads(content)
+            if record["boot_id"] != self._boot_id:
+                return NOBODY
+            counts = {str(name): int(count) for name, count in record["holders"].items() if int(count) > 0}
+            return Record(counts, int(record["mount_namespace"]))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("ignoring the unreadable reference record %s: %s", path, error)
+            return NOBODY
+
+    def write(self, layer, record):
+        """Replace the layer's record; an empty one is removed. The caller holds the layer's lock."""
+        if not record.counts:
+            self.forget(layer)
+            return
+        content = {"boot_id": self._boot_id, "mount_namespace": record.mount_namespace, "holders": record.counts}
+        # Its own name would be too long with a suffix; pid and object id tell threads and processes apart.
+        temporary = os.path.join(os.path.dirname(self._folder), "holder-%d-%x" % (os.getpid(), id(content)))
+        try:
+            with open(temporary, "w", encoding="utf-8") as target:
+                json.dump(content, target)
+            os.rename(temporary, os.path.join(self._folder, layer))
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    def forget(self, layer):
+        """Remove the layer's record, if there is one. The caller holds the layer's lock."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._folder, layer))
+
+    def held(self):
+        """Ids of the layers with a record of this boot (list of str, sorted)."""
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if self.read(name).counts)

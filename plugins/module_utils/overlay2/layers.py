@@ -1,0 +1,359 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""The store as it lies on disk, read: link ids, lower chains, what a layer is. Nothing here changes a home.
+
+::
+
+    l/<26 of A-Z2-7>   symbolic link to ../<id>/diff, so that 128 names fit into one page of mount data
+    <id>/diff/         the layer's own files
+    <id>/link          the layer's name in l/
+    <id>/lower         l/<link>:l/<link>:..., uppermost first; missing for a layer without parent
+    <id>/work/         overlayfs' own; only with a lower
+    <id>/merged/       the mount point, only while mounted
+    <id>/committed     empty: the layer has been a parent and is mounted read-only
+    <id>/strata.json   ours: what was applied; a layer without it works just as well
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from .errors import DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound
+
+log = logging.getLogger("overlay2")
+
+LINK_DIR = "l"
+DIFF = "diff"
+WORK = "work"
+MERGED = "merged"
+LINK = "link"
+LOWER = "lower"
+COMMITTED = "committed"
+RECORD = "strata.json"
+
+#: Where layers are built and taken apart, out of sight.
+STAGING = ".staging"
+#: Device node that project quota may need in the home.
+QUOTA_DEVICE = "backingFsBlockDev"
+
+#: Most lower layers of one layer: 128 names of ``l/`` plus 26 characters fit one page of mount data.
+MAX_DEPTH = 128
+
+_OWN_NAMES = frozenset((".", "..", LINK_DIR, STAGING, QUOTA_DEVICE))
+_NAME_MAX = 255
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a home, as its files tell."""
+
+    #: The layer's folder name.
+    id: str
+    #: Id of the layer it stands on; "" for none, None where the link to it is broken.
+    parent: Optional[str]
+    #: Ids of the lower layers, uppermost first; a broken link shows as its ``l/...`` name.
+    lower: Tuple[str, ...]
+    #: The same as written in the ``lower`` file.
+    lower_links: Tuple[str, ...]
+    #: Its own name in ``l/``; "" where the ``link`` file is missing or empty.
+    link: str
+    #: It has been a parent, so it is mounted read-only.
+    committed: bool
+    #: Made for writing; None where nobody wrote that down (made by another program).
+    read_write: Optional[bool] = None
+    #: ``sha256:...`` of the uncompressed tar that was applied, where known.
+    diff_id: Optional[str] = None
+    #: Project quota (``quota.QuotaUsage``), where there is one.
+    quota: Optional[Any] = None
+    #: What is wrong with it, in plain sentences.
+    problems: Tuple[str, ...] = field(default=())
+
+    @property
+    def depth(self):
+        """Number of layers below it (int)."""
+        return len(self.lower_links)
+
+
+class LayerRecord(NamedTuple):
+    """What this project remembers of a layer beside Docker's files."""
+
+    read_write: Optional[bool] = None
+    diff_id: Optional[str] = None
+
+    def encode(self):
+        """The record as the bytes of ``strata.json``."""
+        known = {key: value for key, value in self._asdict().items() if value is not None}
+        return json.dumps(known, sort_keys=True).encode("ascii") + b"\n"
+
+    @classmethod
+    def decode(cls, content):
+        """The record that ``content`` (bytes) holds; an empty one where it can't be read."""
+        try:
+            values = json.loads(content.decode("utf-8"))  # type: Dict[str, Any]
+            return cls(values.get("read_write"), values.get("diff_id"))
+        except (ValueError, AttributeError):
+            return cls()
+
+
+def check_id(layer):
+    """Refuse what can't be a layer's folder name.
+
+    :raises InvalidLayerId: empty, more than one path component, too long, or one of the driver's own names.
+    """
+    if not isinstance(layer, str) or not layer:
+        raise InvalidLayerId("a layer id is empty", remedy="Name the layer")
+    if layer in _OWN_NAMES:
+        raise InvalidLayerId("'%s' is a name of the driver's own" % layer, remedy="Choose another layer id")
+    if "/" in layer or "\0" in layer:
+        raise InvalidLayerId("'%s' is not a single folder name" % layer, remedy="Choose a layer id without '/'")
+    if len(os.fsencode(layer)) > _NAME_MAX:
+        raise InvalidLayerId("a layer id is longer than %d bytes" % _NAME_MAX, layer=layer[:40] + "...", remedy="Shorten it")
+
+
+class Store:
+    """A home, for reading.
+
+    :param home: its folder (str).
+    """
+
+    def __init__(self, home):
+        self.home = home
+
+    def path(self, layer, *names):
+        """Path (str) of a layer's folder, or of something in it."""
+        return os.path.join(self.home, layer, *names)
+
+    def exists(self, layer):
+        """Whether the layer's folder is there (bool)."""
+        return os.path.isdir(self.path(layer))
+
+    def require(self, layer):
+        """The layer's folder (str).
+
+        :raises LayerNotFound: it is not there.
+        """
+        path = self.path(layer)
+        if not os.path.isdir(path):
+            raise LayerNotFound(
+                "no such layer in %s" % self.home, layer=layer, path=path, remedy="Create it first, or check the id and the home"
+            )
+        return path
+
+    def read(self, layer, name):
+        """Content (bytes) of one of the layer's own files; None where it is missing."""
+        try:
+            with open(self.path(layer, name), "rb") as source:
+                return source.read()
+        except FileNotFoundError:
+            return None
+
+    def link(self, layer):
+        """The layer's name in ``l/`` (str).
+
+        :raises LayerDamaged: its ``link`` file is missing, empty or no such name.
+        """
+        content = self.read(layer, LINK)
+        text = "" if content is None else os.fsdecode(content)
+        if not text or "/" in text or text in (".", ".."):
+            state = "missing" if content is None else "empty" if not text else "not a link name"
+            raise LayerDamaged(
+                "its link file is %s" % state,
+                layer=layer,
+                path=self.path(layer, LINK),
+                remedy="Find its name with 'ls -l %s' and write it there, or remove the layer" % self.path(LINK_DIR),
+            )
+        return text
+
+    def lower_text(self, layer):
+        """The ``lower`` file as it stands (str); None where it is missing, which is a layer without parent.
+
+        :raises LayerDamaged: the file is there and empty.
+        """
+        content = self.read(layer, LOWER)
+        if content is None:
+            return None
+        if not content:
+            raise LayerDamaged(
+                "its lower file is empty, as after a power cut",
+                layer=layer,
+                path=self.path(layer, LOWER),
+                remedy="Remove the layer and create it again",
+            )
+        return os.fsdecode(content)
+
+    def lower_links(self, layer):
+        """Names of the lower layers as mounts use them, ``l/...`` each (tuple of str), uppermost first.
+
+        :raises LayerDamaged: the ``lower`` file is there and empty.
+        """
+        text = self.lower_text(layer)
+        return () if text is None else tuple(text.split(":"))
+
+    def lower_for_child(self, parent):
+        """Content of the ``lower`` file of a new child of ``parent`` (str); moby's getLower.
+
+        :raises LayerNotFound: there is no such parent.
+        :raises LayerDamaged: the parent's files are broken.
+        :raises DepthExceeded: the child would have more than 128 lower layers.
+        """
+        self.require(parent)
+        lowers = ("%s/%s" % (LINK_DIR, self.link(parent)),) + self.lower_links(parent)
+        if len(lowers) > MAX_DEPTH:
+            raise DepthExceeded(
+                "max depth exceeded: it already has %d lower layers, and %d is the most" % (len(lowers) - 1, MAX_DEPTH),
+                layer=parent,
+                path=self.path(parent, LOWER),
+                remedy="Merge some layers of the chain into one",
+            )
+        return ":".join(lowers)
+
+    def resolve(self, layer, link):
+        """Folder (str) that one entry of the layer's ``lower`` file stands for; moby's getLowerDirs, one step.
+
+        :raises LayerDamaged: the symbolic link is missing.
+        """
+        path = os.path.join(self.home, link)
+        try:
+            target = os.readlink(path)
+        except OSError as error:
+            raise LayerDamaged(
+                "its lower chain names %s, which can't be followed: %s" % (link, error.strerror),
+                layer=layer,
+                path=path,
+                remedy="If the lower layer's folder still exists, link it again: ln -s ../<id>/diff %s" % path,
+            ) from error
+        return os.path.normpath(os.path.join(self.home, LINK_DIR, target))
+
+    def lower_dirs(self, layer):
+        """Folders of the lower layers (list of str), uppermost first; moby's getLowerDirs.
+
+        :raises LayerDamaged: a link of the chain is missing.
+        """
+        return [self.resolve(layer, link) for link in self.lower_links(layer)]
+
+    def is_parent(self, layer, parent):
+        """Whether ``parent`` is the layer directly below, "" being none (bool); moby's isParent."""
+        try:
+            lowers = self.lower_dirs(layer)
+        except LayerDamaged:
+            return False
+        if not lowers or not parent:
+            return not lowers and not parent
+        return os.path.dirname(lowers[0]) == os.path.normpath(self.path(parent))
+
+    def committed(self, layer):
+        """Whether the layer has been a parent (bool)."""
+        return os.path.exists(self.path(layer, COMMITTED))
+
+    def record(self, layer):
+        """The :class:`LayerRecord` of the layer; an empty one where there is none."""
+        content = self.read(layer, RECORD)
+        return LayerRecord() if content is None else LayerRecord.decode(content)
+
+    def ids(self):
+        """Ids of all layers (list of str, sorted): folders that hold a ``diff`` or a ``link``.
+
+        :raises OSError: the home can't be listed.
+        """
+        found = []
+        with os.scandir(self.home) as entries:
+            for entry in entries:
+                if entry.name in _OWN_NAMES or not entry.is_dir(follow_symlinks=False):
+                    continue
+                if os.path.lexists(os.path.join(entry.path, DIFF)) or os.path.lexists(os.path.join(entry.path, LINK)):
+                    found.append(entry.name)
+        return sorted(found)
+
+    def links(self):
+        """All of ``l/``: link name to layer id (dict of str), None for a link that has no layer's form."""
+        found = {}
+        try:
+            names = os.listdir(os.path.join(self.home, LINK_DIR))
+        except FileNotFoundError:
+            return found
+        for name in names:
+            found[name] = _layer_of_link(os.path.join(self.home, LINK_DIR, name))
+        return found
+
+    def describe(self, layer, links):
+        """The :class:`Layer`, whatever state it is in: what is wrong with it stands in ``problems``.
+
+        :param links: what :meth:`links` returned.
+        :raises LayerNotFound: the folder is gone.
+        """
+        self.require(layer)
+        problems = []
+        try:
+            link = self.link(layer)
+            if links.get(link) != layer:
+                problems.append("its link %s/%s is missing or leads elsewhere" % (LINK_DIR, link))
+        except LayerDamaged as error:
+            link = ""
+            problems.append(error.message)
+        if not _is_folder(self.path(layer, DIFF)):
+            problems.append("its diff folder is missing")
+        try:
+            lower_links = self.lower_links(layer)
+        except LayerDamaged as error:
+            lower_links = ()
+            problems.append(error.message)
+        lower = []
+        for entry in lower_links:
+            below = links.get(entry[len(LINK_DIR) + 1 :])
+            if below is None or not self.exists(below):
+                problems.append("its lower chain names %s, which leads nowhere" % entry)
+            lower.append(below or entry)
+        if len(lower_links) > MAX_DEPTH:
+            problems.append("its lower chain has %d entries, and %d is the most" % (len(lower_links), MAX_DEPTH))
+        record = self.record(layer)
+        parent = links.get(lower_links[0][len(LINK_DIR) + 1 :]) if lower_links else ""
+        return Layer(
+            id=layer,
+            parent=parent,
+            lower=tuple(lower),
+            lower_links=lower_links,
+            link=link,
+            committed=self.committed(layer),
+            read_write=record.read_write,
+            diff_id=record.diff_id,
+            problems=tuple(problems),
+        )
+
+    def children(self, layer):
+        """Ids of the layers that stand directly on this one (list of str, sorted)."""
+        content = self.read(layer, LINK)
+        if not content:
+            return []
+        wanted = b"%s/%s" % (LINK_DIR.encode("ascii"), content)
+        found = []
+        for other in self.ids():
+            lower = self.read(other, LOWER)
+            if lower and lower.split(b":", 1)[0] == wanted:
+                found.append(other)
+        return found
+
+
+_LINK_TARGET = re.compile(r"\.\./([^/]+)/%s/?" % DIFF)
+
+
+def _layer_of_link(path):
+    try:
+        match = _LINK_TARGET.fullmatch(os.readlink(path))
+    except OSError:
+        return None
+    return match.group(1) if match else None
+
+
+def _is_folder(path):
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False

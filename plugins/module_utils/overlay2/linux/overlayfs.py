@@ -1,0 +1,34 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""How overlayfs wants its options written (Documentation/filesystems/overlayfs.rst)."""
+
+from __future__ import annotations
+
+#: Most lower layers in one mount (OVL_MAX_STACK, fs/overlayfs/params.h).
+MAX_LOWERS = 500
+
+#: The kernel copies at most this many bytes of one fsconfig(2) string, its NUL included (fs/fsopen.c).
+FSCONFIG_STRING_MAX = 256
+
+
+def escape(path):
+    """``path`` as the value of ``upperdir`` or ``workdir`` in classic mount data: ``\\`` and ``,`` take a backslash."""
+    return path.replace("\\", "\\\\").replace(",", "\\,")
+
+
+def escape_lower(path):
+    """``path`` as one entry of ``lowerdir`` in classic mount data, where ``:`` takes a backslash too."""
+    return escape(path).replace(":", "\\:")
+
+
+def data(lowers, upper=None, work=None, prefix=""):
+    """Classic mount data (str): ``prefix``, then lowerdir, upperdir and workdir in moby's order.
+
+    :param lowers: folders, uppermost first. Paths are escaped here.
+    :param upper: None for a read-only mount, which has no work folder either.
+    """
+    text = prefix + "lowerdir=" + ":".join([escape_lower(lower) for lower in lowers])
+    if upper is not None:
+        text += ",upperdir=" + escape(upper) + ",workdir=" + escape(work)
+    return text

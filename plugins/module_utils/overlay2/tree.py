@@ -1,0 +1,181 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Walking whole trees: removing one, and measuring one."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import time
+
+from .linux import mount, mountinfo
+
+log = logging.getLogger("overlay2")
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: A busy entry is detached and tried again this often, this far apart (moby's EnsureRemoveAll).
+_BUSY_TRIES = 50
+_BUSY_PAUSE = 0.1
+
+
+def unmount_below(folder, itself=True):
+    """Detach every mount under ``folder``, the innermost first (moby's mount.RecursiveUnmount).
+
+    :param folder: an absolute path without symbolic links.
+    :param itself: also what is mounted at ``folder`` itself.
+    :returns: the mount points that were detached (list of str).
+    :raises OSError: the last refusal, once all have been tried.
+    """
+    entries = mountinfo.mounts(below=folder)
+    failure, done = None, []
+    for entry in sorted(entries, key=lambda entry: len(entry.mount_point), reverse=True):
+        if entry.mount_point == folder and not itself:
+            continue
+        try:
+            if mount.unmount_stack(entry.mount_point):
+                done.append(entry.mount_point)
+        except OSError as error:
+            log.warning("failed to unmount %s: %s", entry.mount_point, error)
+            failure = error
+    if failure is not None:
+        raise failure
+    return done
+
+
+def remove_tree(path):
+    """Remove a folder with all in it; a missing one is fine (moby's EnsureRemoveAll).
+
+    What is mounted inside is detached first, so that no mounted file system is emptied by mistake.
+
+    :raises OSError: an entry that can't be removed.
+    """
+    unmount_below(os.path.realpath(path))
+    for attempt in range(_BUSY_TRIES):
+        try:
+            _remove(path)
+            return
+        except FileNotFoundError:
+            # Somebody else removes here too; what is left is tried again.
+            if not os.path.lexists(path):
+                return
+            if attempt:
+                raise
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY and not attempt:
+                continue
+            if error.errno != errno.EBUSY or attempt == _BUSY_TRIES - 1:
+                raise
+            unmount_below(os.path.realpath(path))
+            time.sleep(_BUSY_PAUSE)
+
+
+def _remove(path):
+    """One try at removing ``path``, which is a folder."""
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        walk(descriptor, _unlink_files, lambda folder, name: os.rmdir(name, dir_fd=folder))
+    finally:
+        os.close(descriptor)
+    os.rmdir(path)
+
+
+def _unlink_files(descriptor):
+    """Remove what is no folder from an open folder; returns the names of the folders in it."""
+    with os.scandir(descriptor) as entries:
+        listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    folders = []
+    for name, is_folder in listed:
+        if is_folder:
+            folders.append(name)
+        else:
+            os.unlink(name, dir_fd=descriptor)
+    return folders
+
+
+def tree_size(path):
+    """Bytes of all that is in a folder but folders themselves (int); moby's directory.Size.
+
+    Each inode counts once, a symbolic link with the length of its target. What vanishes meanwhile is passed over.
+
+    :raises OSError: ``path`` itself can't be read.
+    """
+    total, seen = 0, set()
+
+    def add_files(descriptor):
+        nonlocal total
+        folders = []
+        for name, info in _stats(descriptor):
+            if stat.S_ISDIR(info.st_mode):
+                folders.append(name)
+                continue
+            if info.st_nlink > 1:  # only a file with more than one name can come up again
+                if info.st_ino in seen:
+                    continue
+                seen.add(info.st_ino)
+            total += info.st_size
+        return folders
+
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        walk(descriptor, add_files)
+    finally:
+        os.close(descriptor)
+    return total
+
+
+def _stats(descriptor):
+    """(name, stat result) of the entries of an open folder, less those that vanish meanwhile."""
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            try:
+                yield entry.name, entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+
+
+def walk(root, enter, leave=None):
+    """Go through a tree with one open descriptor at a time, however deep it is.
+
+    The way back up is ``..``, checked against the folder that was left, so a folder that is moved meanwhile
+    ends the walk with an error instead of leading it elsewhere.
+
+    :param root: an open folder (int), which stays open.
+    :param enter: called with each folder's descriptor; returns the names of its folders to go into.
+    :param leave: called with a parent's descriptor and the name of the folder in it that is done.
+    :raises OSError: a folder can't be opened, or was moved. One that vanished is passed over.
+    """
+    current = os.dup(root)
+    try:
+        trail = [(None, _identity(current), enter(current))]
+        while True:
+            name, _folder, pending = trail[-1]
+            if pending:
+                child = pending.pop()
+                try:
+                    below = os.open(child, _DIRECTORY, dir_fd=current)
+                except FileNotFoundError:
+                    continue
+                os.close(current)
+                current = below
+                trail.append((child, _identity(current), enter(current)))
+                continue
+            trail.pop()
+            if not trail:
+                return
+            above = os.open("..", _DIRECTORY, dir_fd=current)
+            os.close(current)
+            current = above
+            if _identity(current) != trail[-1][1]:
+                raise OSError(errno.ESTALE, "a folder was moved while its tree was being read", name)
+            if leave is not None:
+                leave(current, name)
+    finally:
+        os.close(current)
+
+
+def _identity(descriptor):
+    info = os.fstat(descriptor)
+    return info.st_dev, info.st_ino
