@@ -4,8 +4,8 @@
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
 """XFS project quota: a project id for each layer that has a size, and the limit of that project.
 
-The id is put on the layer's folder while that is empty; all that is created below inherits it, through the overlay too. The
-kernel keeps the books, so nothing about quota is stored beside it: ids, limits and use are read back from the file system.
+The id is put on the layer's folder while that is empty; all that is created below inherits it, through the overlay
+too. The kernel keeps the books: ids, limits and use are read back from the file system, nothing is stored beside it.
 After moby's quota/projectquota.go; ids are numbered as there, and limits set as there.
 """
 
@@ -64,8 +64,8 @@ class QuotaControl:
     def open(cls, home):
         """Make sure that limits can be set, and get ready for it; moby's quota.NewControl.
 
-        As there, the limit of project ``base_id + 1`` is set to none to see whether that is allowed, and that id is not given
-        to a layer. What moby need not do: the inherit flag comes off the home, see :func:`_let_layers_move`.
+        As there, the limit of project ``base_id + 1`` is set to none to see whether that is allowed, and that id is not
+        given to a layer. What moby need not do: the inherit flag comes off the home, see :func:`_let_layers_move`.
 
         :param home: the driver's root folder (str).
         :raises QuotaNotSupported: saying why and what to do.
@@ -84,7 +84,7 @@ class QuotaControl:
 
     @classmethod
     def probe(cls, home):
-        """Make sure that project quota is on, changing nothing and needing no privilege where the kernel is 5.14 or later.
+        """Make sure that project quota is on. Changes nothing, and needs no privilege from Linux 5.14 on.
 
         :raises QuotaNotSupported: saying why and what to do.
         """
@@ -101,11 +101,11 @@ class QuotaControl:
 
         The caller holds the home's lock. The folder must be empty: what is in it would not be counted.
 
-        :param size: bytes, 0 for an id without a limit. Less than 512 counts as 512: moby's division made that no limit at all.
-            XFS rounds up to its own blocks.
+        :param size: bytes, 0 for an id without a limit. Less than 512 counts as 512, which moby's division makes no
+            limit at all. XFS rounds up to its own blocks.
         :returns: the project id (int).
         :raises OptionError: the size is negative or too large.
-        :raises Overlay2Error: the folder is not empty, no id is left, or the kernel refused; the folder is then as before.
+        :raises Overlay2Error: the folder is not empty, no id is left, or the kernel refused; the folder is as before.
         """
         blocks = _blocks(size)
         with self._changing(place) as (folder, target):
@@ -135,7 +135,7 @@ class QuotaControl:
                 fsxattr.set_project(folder, self.base_id)
 
     def set_limit(self, project_id, size):
-        """Change the limit of a layer's project. A limit below what is in use is allowed; nothing more can be written then.
+        """Change the limit of a layer's project. It may be less than what is in use; then nothing more can be written.
 
         :param size: bytes, as for :meth:`assign`; 0 lifts the limit.
         :raises OptionError: the size is negative or too large.
@@ -181,7 +181,7 @@ class QuotaControl:
 
     @contextlib.contextmanager
     def _changing(self, place):
-        """An empty folder whose project id is about to change: (descriptor, target). An error sets the old one again."""
+        """An empty folder whose project id is about to change: (descriptor, target). An error sets the old one back."""
         try:
             with _opened(place) as folder:
                 if os.listdir(folder):
@@ -201,8 +201,8 @@ class QuotaControl:
     def _claim(self, folder, target):
         """Give a folder the next id that nothing on the file system uses; returns the id.
 
-        Numbering goes up from the ids in the home, as in moby. That a number is free is the kernel's word, which knows the layers
-        of other processes, what is still being staged or removed, and other homes and projects on the file system.
+        Numbering goes up from the ids in the home, as in moby. That a number is free is the kernel's word, which knows
+        the layers of other processes, what is being staged or removed, and other homes and projects on the file system.
         """
         if self._next_id is None:
             self._next_id = max(_ids_below(self.home), default=0)
@@ -215,7 +215,7 @@ class QuotaControl:
             fsxattr.set_project(folder, candidate)
             if quotactl.get_quota(target, candidate).used_inodes == 1:
                 return candidate
-            # Another home on this file system has a lock of its own, and took the id at the same moment. It sees that too.
+            # Another home on this file system, which has a lock of its own, took the id just now; it sees that as well.
             self._next_id += random.randrange(16)
         raise Overlay2Error("no project id is left above %d" % self.base_id, path=self.home)
 
@@ -253,8 +253,8 @@ def _require_enforcing(target, home):
 def _let_layers_move(home_fd):
     """Take the inherit flag off the home, its ``l`` and its staging folder.
 
-    XFS refuses (EXDEV) to rename into a folder with the flag what has another project id. A layer with a size has one, and
-    is put in place and removed by a rename. The flag is there when an administrator made the home or a folder above a project.
+    XFS refuses (EXDEV) to rename into a folder with the flag what has another project id. A layer with a size has one,
+    and is put in place and removed by a rename. The flag is there when the home, or a folder above, was made a project.
     """
     _stop_inheritance(home_fd)
     for name in (LINK_DIR, STAGING):
@@ -269,7 +269,7 @@ def _stop_inheritance(folder):
 
 
 def _ids_below(home):
-    """Project ids of the folders in a home; what can't be read (it vanished, something is mounted there) is left out."""
+    """Project ids of the folders in a home; what can't be read (it vanished, it is a mount point) is left out."""
     with _opened(home) as home_fd:
         for name in os.listdir(home_fd):
             with contextlib.suppress(OSError), _opened(name, home_fd) as folder:

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Project id of a file or folder, and whether what is created below inherits it: FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR.
+"""Project id of a file or folder, and whether what is created below inherits it: FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR.
 
-Sources: ``struct fsxattr``, ``FS_XFLAG_*`` and the two requests in the kernel's include/uapi/linux/fs.h; how a
-request is composed in include/uapi/asm-generic/ioctl.h and in arch/*/include/uapi/asm/ioctl.h of the machines that differ.
+Sources: ``struct fsxattr``, ``FS_XFLAG_*`` and the two requests in the kernel's include/uapi/linux/fs.h; how a request
+is composed in include/uapi/asm-generic/ioctl.h and, for machines that differ, in arch/*/include/uapi/asm/ioctl.h.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import struct
 from typing import NamedTuple
 
-#: ``FS_XFLAG_PROJINHERIT``: what is created in the folder gets the folder's project id, and this flag if it is a folder.
+#: ``FS_XFLAG_PROJINHERIT``: what is created in the folder gets its project id, and folders this flag too.
 PROJINHERIT = 0x200
 
 #: u32 xflags, extsize, nextents, projid, cowextsize; 8 bytes of padding. 28 bytes in all.
@@ -74,9 +74,9 @@ def get(descriptor):
 def put(descriptor, attributes):
     """Write the attributes of an open file or folder.
 
-    :param attributes: :class:`Attributes`, read before by :func:`get` and changed with ``_replace``: the kernel takes them all.
-    :raises OSError: ``EPERM`` without ownership or in a user namespace, ``EOPNOTSUPP``, ``EINVAL``, ``ENOTTY`` where the
-        file system can't.
+    :param attributes: :class:`Attributes` as :func:`get` returned them, changed with ``_replace``: all are written.
+    :raises OSError: ``EPERM`` without ownership or in a user namespace; ``EOPNOTSUPP``, ``EINVAL``, ``ENOTTY`` where
+        the file system can't.
     """
     fcntl.ioctl(descriptor, FS_IOC_FSSETXATTR, _FSXATTR.pack(*attributes))
 

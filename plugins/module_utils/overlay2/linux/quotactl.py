@@ -38,8 +38,8 @@ _BHARD = 0x8
 #: Unit of all sizes here, bytes: the "basic block".
 BLOCK = 512
 
-#: ``struct fs_disk_quota``, 112 bytes: i8 version, i8 flags, u16 fieldmask, u32 id, u64 block hard and soft limit, inode
-#: hard and soft limit, blocks used, inodes used; then timers, warnings and realtime limits, of which nothing is used.
+#: ``struct fs_disk_quota``, 112 bytes: i8 version, i8 flags, u16 fieldmask, u32 id, u64 block hard and soft limit,
+#: inode hard and soft limit, blocks used, inodes used; then timers, warnings and realtime limits, none of which we use.
 _FS_DISK_QUOTA = struct.Struct("=bbHI6QiiHHi3QiHh8s")
 #: ``struct fs_quota_stat``, 80 bytes: i8 version, u16 flags at 2; the rest is not used.
 _FS_QUOTA_STAT = struct.Struct("=bxH76x")
@@ -119,9 +119,7 @@ def set_block_limits(target, project_id, blocks):
     """
     fieldmask = _BSOFT | _BHARD
     limits = (blocks, blocks, 0, 0)
-    record = _FS_DISK_QUOTA.pack(
-        _DQUOT_VERSION, _PROJ_QUOTA, fieldmask, project_id, *limits, *[0] * 13, b""
-    )
+    record = _FS_DISK_QUOTA.pack(_DQUOT_VERSION, _PROJ_QUOTA, fieldmask, project_id, *limits, *[0] * 13, b"")
     _call(target, Q_XSETQLIM, project_id, ctypes.create_string_buffer(record, len(record)))
 
 

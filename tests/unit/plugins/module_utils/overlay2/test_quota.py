@@ -9,7 +9,6 @@ import os
 import stat
 
 import pytest
-
 from overlay2 import quota
 from overlay2.errors import OptionError, Overlay2Error, QuotaNotSupported
 from overlay2.linux import fsxattr, quotactl
@@ -81,21 +80,18 @@ def test_on_an_old_kernel_the_probe_makes_no_node(tmpfs_home, monkeypatch):
 
 
 def refusal_in_a_namespace():
-    messages = []
     for attempt in (QuotaControl.open, QuotaControl.probe):
-        try:
+        with pytest.raises(QuotaNotSupported, match="from a user namespace"):
             attempt("/tmp")
-        except QuotaNotSupported as error:
-            messages.append(error.message)
-    return messages
 
 
 def test_in_a_user_namespace_there_is_no_quota(userns):
-    assert userns(refusal_in_a_namespace) == ["project quota can't be set from a user namespace"] * 2
+    userns(refusal_in_a_namespace)
 
 
 @pytest.mark.parametrize(
-    ("size", "blocks"), [(0, 0), (1, 1), (511, 1), (512, 1), (1023, 1), (1024, 2), (10 << 30, 20 << 20), (2**63 - 1, 2**54 - 1)]
+    ("size", "blocks"),
+    [(0, 0), (1, 1), (511, 1), (512, 1), (1023, 1), (1024, 2), (10 << 30, 20 << 20), (2**63 - 1, 2**54 - 1)],
 )
 def test_bytes_become_blocks_and_never_no_limit(size, blocks):
     assert quota._blocks(size) == blocks
@@ -114,7 +110,12 @@ def test_a_size_out_of_range_is_refused_before_anything_is_touched(control, size
 def test_a_folder_with_content_is_refused(control):
     layer = os.path.join(control.home, "layer")
     os.makedirs(os.path.join(layer, "diff"))
-    for attempt in (lambda: control.assign(layer, 1 << 20), lambda: control.adopt(layer, 9), lambda: control.join_home(layer)):
+    attempts = (
+        lambda: control.assign(layer, 1 << 20),
+        lambda: control.adopt(layer, 9),
+        lambda: control.join_home(layer),
+    )
+    for attempt in attempts:
         with pytest.raises(Overlay2Error, match="not empty") as refused:
             attempt()
         assert refused.value.path == layer

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 
 import pytest
-
 from overlay2.linux import fs, fsxattr
 
 HEADERS = """
@@ -19,7 +18,8 @@ HEADERS = """
 #include <stddef.h>
 #include <stdio.h>
 int main(void) {
-    printf("%zu %zu %zu ", sizeof(struct fsxattr), offsetof(struct fsxattr, fsx_projid), offsetof(struct fsxattr, fsx_cowextsize));
+    printf("%zu ", sizeof(struct fsxattr));
+    printf("%zu %zu ", offsetof(struct fsxattr, fsx_projid), offsetof(struct fsxattr, fsx_cowextsize));
     printf("%u %u %u\\n", (unsigned)FS_IOC_FSGETXATTR, (unsigned)FS_IOC_FSSETXATTR, FS_XFLAG_PROJINHERIT);
     return 0;
 }
