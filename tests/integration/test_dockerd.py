@@ -1,0 +1,439 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""A real dockerd's home read here, a home made here read by a real dockerd.
+
+What is compared is exact. Where the two may differ, the difference is named, with its reason, by one of the
+functions at the end, and nothing else is let through.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tarfile
+import time
+
+import pytest
+from overlay2 import Driver
+from overlay2.layers import RECORD
+from peers import diskfacts, dockerd, material, tarfacts
+from support import host
+
+pytestmark = [pytest.mark.root, pytest.mark.interop]
+
+# The layers of the image, lowest first: the Dockerfile that material.context() writes. "nothing" makes none.
+STEPS = ("base", "copy", "add", *(step for step in material.CHANGES if step != "nothing"))
+KINDS = {"MODIFY": 0, "ADD": 1, "DELETE": 2}
+
+
+@pytest.fixture(scope="module")
+def docker():
+    """A running dockerd (peers.dockerd.Dockerd) that has the images ``base:1`` and ``built:1``."""
+    with dockerd.running() as daemon:
+        base, context = os.path.join(daemon.folder, "base.tar"), os.path.join(daemon.folder, "context.tar")
+        material.base_archive(base, daemon.folder)
+        daemon.import_image(base, "base:1")
+        material.context(context, daemon.folder, "base:1")
+        daemon.build(context, "built:1")
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def image(docker):
+    """The image ``built:1`` as dockerd tells and saves it (peers.dockerd.Image)."""
+    saved = os.path.join(docker.folder, "saved")
+    os.mkdir(saved)
+    found = docker.image("built:1", saved)
+    assert len(found.saved) == len(found.layer_ids) == len(STEPS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def container(docker, image):
+    """Id of a container on ``base:1`` that has made all changes, and has ended."""
+    name = docker.run("base:1", "/bin/busybox", "sh", "-ec", "cd /\n" + "\n".join(material.CHANGES.values()))
+    docker.wait(name)
+    return name
+
+
+@pytest.fixture
+def driver(docker):
+    """This driver on dockerd's home, forbidden to change it."""
+    return Driver(docker.home, read_only=True)
+
+
+# --- dockerd's layers, read here --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_diff_equals_the_saved_layer_entry_by_entry(driver, image, step):
+    layer, parent, saved = place(image, step)
+    with driver.diff(layer, parent) as stream:
+        ours = tarfacts.entries(stream)
+    with open(saved.path, "rb") as stream:
+        theirs = tarfacts.entries(stream)
+    if step == "base":
+        # The archive that was imported, given back as it came: its third version of a capability too.
+        theirs = [in_the_version_a_layer_carries(entry) for entry in theirs]
+    assert all_neutral(ours) == all_neutral(theirs)
+    assert ours
+
+
+@pytest.mark.parametrize("step", STEPS[1:])
+def test_diff_equals_the_saved_layer_byte_for_byte(driver, image, step):
+    """All but the imported base are streams that dockerd's own driver wrote."""
+    layer, parent, saved = place(image, step)
+    with driver.diff(layer, parent) as stream:
+        ours = stream.read()
+    with open(saved.path, "rb") as stream:
+        theirs = stream.read()
+    assert tarfacts.normalised(ours) == tarfacts.normalised(theirs)
+
+
+def test_layers_hold_what_they_are_to_hold(image):
+    """The comparisons above would also hold for layers that lack what they are about."""
+    kinds, opaque, hidden, capable, names = set(), set(), set(), set(), set()
+    for saved in image.saved:
+        with open(saved.path, "rb") as stream:
+            for entry in tarfacts.entries(stream):
+                kinds.add(entry.kind)
+                names.add(entry.name)
+                hidden.add(tarfacts.whiteout_of(entry.name))
+                if entry.name.endswith("/.wh..wh..opq"):
+                    opaque.add(os.path.dirname(entry.name))
+                if entry.capability:
+                    capable.add(entry.name)
+    assert kinds == {"file", "dir", "symlink", "hardlink", "char", "block", "fifo"}
+    assert opaque == {"trees/opaque", "trees/emptied", "etc/to-folder", "etc/link-to-folder"}
+    assert {"etc/gone", "trees/gone", "links/second", "trees/deleted-below/below", "names/Ärger-雪"} <= hidden
+    assert {"caps/second-version", "caps/third-version", "opt/tool"} == capable
+    assert {"names/not\udcffutf8", "names/new\nline", "names/日本語", "names/f" + 250 * "0"} <= names
+
+
+def test_whole_chain_is_seen(driver, image):
+    layers = {layer.id: layer for layer in driver.layers()}
+    assert set(image.layer_ids) <= set(layers)
+    for number, name in enumerate(image.layer_ids):
+        layer = layers[name]
+        assert layer.problems == ()
+        assert layer.lower == tuple(reversed(image.layer_ids[:number]))
+        assert layer.parent == (image.layer_ids[number - 1] if number else "")
+        assert layer.depth == number
+        assert layer.committed or name == image.layer_ids[-1]
+
+
+def test_diff_size_is_dockerds_layer_size(driver, image):
+    sizes = [driver.diff_size(*place(image, step)[:2]) for step in STEPS]
+    assert sizes == list(image.sizes)
+    assert sum(sizes) > 10_000_000
+
+
+def test_status_is_dockerds(docker, driver):
+    theirs = dict(docker.json("GET", "/info")["DriverStatus"])
+    ours = dict(driver.status())
+    assert {"Backing Filesystem", "Supports d_type", "Native Overlay Diff"} <= set(theirs)
+    assert {label: ours[label] for label in theirs} == theirs
+
+
+def test_metadata_is_dockerds_for_images(docker, driver, image):
+    base = docker.json("GET", "/images/base:1/json")["GraphDriver"]["Data"]
+    assert driver.get_metadata(image.layer_ids[0]) == base
+    assert driver.get_metadata(image.layer_ids[-1]) == image.inspect["GraphDriver"]["Data"]
+
+
+def test_metadata_is_dockerds_for_containers(docker, driver, container):
+    data = docker.container(container)["GraphDriver"]["Data"]
+    *_, init, layer = dockerd.layer_ids(data)
+    assert driver.get_metadata(layer) == data
+    assert init == layer + "-init"
+
+
+# --- dockerd's containers, read here ----------------------------------------------------------------------------------
+
+
+def test_changes_of_a_container_are_dockerds(docker, driver, container):
+    layer = container_layer(docker, container)
+    ours = [(as_json_shows(change.path), KINDS[change.kind.name]) for change in driver.changes(layer, layer + "-init")]
+    assert sorted(ours) == docker.changes(container)
+    assert {kind for _, kind in ours} == {0, 1, 2}
+
+
+def test_size_of_a_container_is_dockerds(docker, driver, container):
+    layer = container_layer(docker, container)
+    assert driver.diff_size(layer, layer + "-init") == docker.container(container)["SizeRw"]
+
+
+def test_diff_of_a_container_equals_its_commit(docker, driver, container, tmp_path):
+    """The layer as it was written through a mount, with whiteouts as overlayfs makes them: many names of one inode."""
+    layer = container_layer(docker, container)
+    docker.commit(container, "committed:1")
+    saved = docker.save("committed:1", str(tmp_path))[-1]
+    with driver.diff(layer, layer + "-init") as stream:
+        ours = stream.read()
+    with open(saved.path, "rb") as stream:
+        theirs = stream.read()
+    assert all_neutral(tarfacts.entries(ours)) == all_neutral(tarfacts.entries(theirs))
+    assert tarfacts.normalised(ours) == tarfacts.normalised(theirs)
+
+
+def test_reading_a_running_container_disturbs_nothing(docker, image, run_root):
+    name = docker.run("built:1", "/bin/busybox", "sh", "-c", "rm etc/copied; echo > etc/ready; exec busybox sleep 1000")
+    wait_for(lambda: ("/etc/ready", 1) in docker.changes(name))
+    layer = container_layer(docker, name)
+    merged = docker.container(name)["GraphDriver"]["Data"]["MergedDir"]
+    complaints = docker.complaints()
+    mounts, prints = mount_lines(docker.folder), diskfacts.fingerprint(docker.home, leave_out=[merged])
+
+    driver = Driver(docker.home, read_only=True)
+    assert driver.mounted(layer)
+    assert driver.holders(layer) == {}
+    assert [found.id for found in driver.layers() if found.id == layer]
+    assert driver.get_metadata(layer)["MergedDir"] == merged
+    ours = [(change.path, KINDS[change.kind.name]) for change in driver.changes(layer, layer + "-init")]
+    assert ours == docker.changes(name)
+    with driver.diff(layer, layer + "-init") as stream:
+        assert "etc/ready" in tarfacts.by_name(tarfacts.entries(stream))
+    driver.diff_size(layer, layer + "-init")
+    driver.status()
+    del driver
+
+    assert mount_lines(docker.folder) == mounts
+    assert diskfacts.fingerprint(docker.home, leave_out=[merged]) == prints
+    docker.kill(name)
+    docker.remove(name)
+    assert docker.complaints() == complaints
+
+
+def test_taking_and_leaving_a_running_container_keeps_it_running(docker, image):
+    """dockerd's mount is not ours to take away, however often somebody here took and left it."""
+    name = docker.run("built:1", "/bin/busybox", "sleep", "1000")
+    layer = container_layer(docker, name)
+    try:
+        driver = Driver(docker.home)
+        path = driver.get(layer, holder="visitor")
+        assert path == docker.container(name)["GraphDriver"]["Data"]["MergedDir"]
+        driver.put(layer, holder="visitor")
+        assert driver.mounted(layer)
+        assert docker.container(name)["State"]["Running"]
+        assert os.path.exists(os.path.join(path, "etc/copied"))
+    finally:
+        docker.remove(name)
+
+
+def test_a_layer_of_an_image_can_be_mounted_beside_dockerd(docker, image):
+    driver = Driver(docker.home)
+    top = image.layer_ids[-2]
+    path = driver.get(top, holder="visitor")
+    try:
+        assert not os.path.lexists(os.path.join(path, "etc/gone"))
+        assert os.listdir(os.path.join(path, "trees/opaque")) == ["new"]
+        with pytest.raises(OSError, match="Read-only"):
+            open(os.path.join(path, "new"), "w").close()
+    finally:
+        driver.put(top, holder="visitor")
+    assert not host.mounts_below(path)
+    docker.wait(docker.run("built:1", "/bin/busybox", "test", "-f", "/etc/copied"))
+
+
+# --- layers made here, read by dockerd --------------------------------------------------------------------------------
+
+
+def test_on_disk_format_is_dockerds(docker, image, home):
+    """The same chain made here from the saved layers: each folder of it is the one that dockerd made."""
+    driver = Driver(home)
+    chain = [place(image, step) for step in STEPS]
+    for layer, parent, saved in chain:
+        driver.create(layer, parent)
+        with open(saved.path, "rb") as stream:
+            driver.apply_diff(layer, parent, stream)
+
+    assert stat.S_IMODE(os.stat(home).st_mode) == stat.S_IMODE(os.stat(docker.home).st_mode)
+    assert_same_item(os.path.join(home, "l"), os.path.join(docker.home, "l"))
+    for layer, _parent, _saved in chain:
+        ours, theirs = os.path.join(home, layer), os.path.join(docker.home, layer)
+        names = set(os.listdir(ours)) - {RECORD}
+        # The uppermost one has had a child there: the containers.
+        assert names | {"committed"} == set(os.listdir(theirs)) | {"committed"}
+        for name in names:
+            assert_same_item(os.path.join(ours, name), os.path.join(theirs, name))
+        assert_link(home, layer)
+        assert_link(docker.home, layer)
+        assert links_as_ids(home, layer) == links_as_ids(docker.home, layer)
+        assert as_applied(os.path.join(ours, "diff")) == as_applied(os.path.join(theirs, "diff"))
+
+
+def test_dockerd_applies_our_diffs(docker, image, tmp_path, home):
+    """An image of our diffs, loaded by dockerd: its folders hold what the originals hold, and it runs."""
+    driver = Driver(docker.home, read_only=True)
+    archive = str(tmp_path / "ours.tar")
+    diff_ids = write_image(archive, "ours:1", [driver.diff(*place(image, step)[:2]) for step in STEPS])
+    docker.load(archive)
+    loaded = docker.json("GET", "/images/ours:1/json")
+    assert loaded["RootFS"]["Layers"] == diff_ids
+    for original, copy in zip(image.layer_ids[1:], dockerd.layer_ids(loaded["GraphDriver"]["Data"])[1:]):
+        folders = (os.path.join(docker.home, layer, "diff") for layer in (original, copy))
+        first, second = (as_applied(folder) for folder in folders)
+        assert first == second
+    script = "test -u /etc/copied && test ! -e /etc/gone && test -p /special/fifo && test -e /trees/opaque/new"
+    docker.wait(docker.run("ours:1", "/bin/busybox", "sh", "-ec", script))
+
+
+def test_dockerd_runs_on_a_home_made_here(image):
+    """dockerd's home taken away and made anew by this driver: dockerd starts on it, verifies, runs, diffs, builds.
+
+    `docker save` checks each layer against the digest it was loaded with, so it fails on one wrong byte.
+    """
+    with dockerd.running() as second:
+        second.load(image.archive)
+        chain = dockerd.layer_ids(second.json("GET", "/images/built:1/json")["GraphDriver"]["Data"])
+        second.stop()
+        host.unmount_below(second.data_root)
+        shutil.rmtree(second.home)
+
+        driver = Driver(second.home)
+        for parent, layer, saved in zip(("", *chain), chain, image.saved):
+            with open(saved.path, "rb") as stream:
+                driver.create(layer, parent, diff=stream, diff_id=saved.diff_id)
+        driver.cleanup()
+
+        second.start()
+        saved_again = os.path.join(second.folder, "saved")
+        os.mkdir(saved_again)
+        again = second.image("built:1", saved_again)
+        assert again.layer_ids == chain
+        for ours, theirs in zip(again.saved, image.saved):
+            assert sha256(ours.path) == sha256(theirs.path) == theirs.diff_id
+        name = second.run("built:1", "/bin/busybox", "sh", "-ec", "rm /etc/copied; mv /trees /forest; mkdir /trees")
+        second.wait(name)
+        layer = container_layer(second, name)
+        changes = [(change.path, KINDS[change.kind.name]) for change in driver.changes(layer, layer + "-init")]
+        assert ("/forest/opaque/new", 1) in changes
+        assert sorted(changes) == second.changes(name)
+        second.commit(name, "more:1")
+        second.wait(second.run("more:1", "/bin/busybox", "test", "-e", "/forest/opaque/new"))
+        assert not second.complaints()
+
+
+# --- helpers ----------------------------------------------------------------------------------------------------------
+
+
+def place(image, step):
+    """(layer id, parent id, saved layer) of the layer that a step of the Dockerfile made."""
+    number = STEPS.index(step)
+    return image.layer_ids[number], image.layer_ids[number - 1] if number else "", image.saved[number]
+
+
+def container_layer(docker, name):
+    return dockerd.layer_ids(docker.container(name)["GraphDriver"]["Data"])[-1]
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(0.1)
+
+
+def mount_lines(folder):
+    with open("/proc/self/mountinfo", errors="surrogateescape") as table:
+        return [line for line in table if folder in line]
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as content:
+        for block in iter(lambda: content.read(1 << 20), b""):
+            digest.update(block)
+    return "sha256:" + digest.hexdigest()
+
+
+def write_image(archive, reference, layers):
+    """Write a docker-save archive of open diff streams, lowest first; gives their diff IDs."""
+    folder = archive + ".d"
+    os.mkdir(folder)
+    names, diff_ids = [], []
+    for number, stream in enumerate(layers):
+        names.append("%d.tar" % number)
+        with stream, open(os.path.join(folder, names[-1]), "wb") as target:
+            shutil.copyfileobj(stream, target)
+        diff_ids.append(sha256(os.path.join(folder, names[-1])))
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": names}]
+    for name, value in (("config.json", config), ("manifest.json", manifest)):
+        with open(os.path.join(folder, name), "w") as target:
+            json.dump(value, target)
+    with tarfile.open(archive, "w") as image:
+        image.add(folder, arcname=".")
+    return diff_ids
+
+
+def assert_same_item(ours, theirs):
+    """Same type, mode, owner and length; the content of files is random or compared elsewhere."""
+    first, second = os.lstat(ours), os.lstat(theirs)
+    assert oct(first.st_mode) == oct(second.st_mode), ours
+    assert (first.st_uid, first.st_gid) == (second.st_uid, second.st_gid), ours
+    if stat.S_ISREG(first.st_mode):
+        assert first.st_size == second.st_size, ours
+
+
+def assert_link(home, layer):
+    """The link file and the symlink of its name, byte for byte of the form that dockerd gives them."""
+    with open(os.path.join(home, layer, "link"), "rb") as source:
+        link = source.read()
+    assert re.fullmatch(rb"[A-Z2-7]{26}", link)
+    assert os.readlink(os.path.join(home, "l", link.decode())) == f"../{layer}/diff"
+
+
+def links_as_ids(home, layer):
+    """The lower file with each random link name replaced by the layer id that it stands for."""
+    path = os.path.join(home, layer, "lower")
+    if not os.path.exists(path):
+        return None
+    with open(path) as source:
+        text = source.read()
+    return re.sub(r"l/([A-Z2-7]{26})", lambda match: os.readlink(os.path.join(home, "l", match[1])), text)
+
+
+# --- what may differ, and why -----------------------------------------------------------------------------------------
+
+
+def all_neutral(entries):
+    """Entries without what means nothing: the time and link name of one that hides (see tarfacts.normalised)."""
+    return [
+        entry._replace(mtime=0, linkname="") if os.path.basename(entry.name).startswith(".wh.") else entry
+        for entry in entries
+    ]
+
+
+def in_the_version_a_layer_carries(entry):
+    """A capability of version 3 names the root of a user namespace; a diff carries version 2, which names none."""
+    value = entry.capability
+    return entry._replace(capability=value[:3] + b"\x02" + value[4:20]) if value[3:4] == b"\x03" else entry
+
+
+def as_json_shows(path):
+    """A path as dockerd's JSON answers show it: what is not UTF-8 is replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def as_applied(folder):
+    """What lies in a diff folder, less what no archive says.
+
+    * the times of whiteouts, and of the folder itself, are those of the moment they were made;
+    * overlayfs notes things of its own on the upper folder of a mount (impure, origin, uuid); opaque is what counts.
+    """
+    found = []
+    for item in diskfacts.items(folder):
+        if item.name == "" or (stat.S_ISCHR(item.mode) and item.device == 0):
+            item = item._replace(mtime=0)
+        kept = [
+            (name, value)
+            for name, value in item.xattrs
+            if name == "trusted.overlay.opaque" or not name.startswith("trusted.overlay.")
+        ]
+        found.append(item._replace(xattrs=tuple(kept)))
+    return found
