@@ -1,0 +1,277 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, The strata.overlay2 authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: overlay2_info
+short_description: Tell what is in an overlay2 home
+version_added: 0.1.0
+description:
+  - Tells what the host offers, which layers there are, what is mounted and who holds it, and how much of their quota
+    layers use.
+  - Takes no lock and changes nothing, so it is safe on a home that dockerd is using.
+  - One damaged layer does not hide the others; what is wrong with it is in its C(problems).
+author:
+  - The strata.overlay2 authors (@strata-overlay2)
+extends_documentation_fragment:
+  - strata.overlay2.driver
+  - strata.overlay2.attributes
+  - strata.overlay2.attributes.info_module
+  - strata.overlay2.attributes.actiongroup_overlay2
+options:
+  gather:
+    description:
+      - What to tell. Each has a key of its name in the result.
+    type: list
+    elements: str
+    choices: [status, layers, mounts, quota]
+    default: [status, layers, mounts]
+seealso:
+  - module: strata.overlay2.overlay2_layer
+  - module: strata.overlay2.overlay2_mount
+"""
+
+EXAMPLES = r"""
+- name: Look at the home
+  strata.overlay2.overlay2_info:
+  register: overlay2
+
+- name: Layers that nothing stands on and nobody holds
+  ansible.builtin.debug:
+    msg: >-
+      {{ overlay2.layers | map(attribute='id')
+         | difference(overlay2.layers | map(attribute='parent'))
+         | difference(overlay2.mounts | map(attribute='id')) }}
+
+- name: Fail if a layer is damaged
+  ansible.builtin.assert:
+    that: overlay2.layers | map(attribute='problems') | flatten | length == 0
+
+- name: Does dockerd's home have native diff?
+  strata.overlay2.overlay2_info:
+    home: /var/lib/docker/overlay2
+    gather: [status]
+  register: docker
+  failed_when: docker.status['Native Overlay Diff'] != 'true'
+"""
+
+RETURN = r"""
+exists:
+  description: Whether the home exists. If not, the keys below are there and empty.
+  returned: success
+  type: bool
+  sample: true
+status:
+  description: What the driver reports of itself and of the host. The first five labels are those of C(docker info).
+  returned: success and V(status) in O(gather)
+  type: dict
+  sample:
+    Backing Filesystem: extfs
+    Supports d_type: "true"
+    Using metacopy: "false"
+    Native Overlay Diff: "true"
+    userxattr: "false"
+layers:
+  description: The layers, sorted by name.
+  returned: success and V(layers) in O(gather)
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The layer's name.
+      type: str
+      sample: shop-run
+    parent:
+      description: The layer below, empty for a base, null if it can't be told.
+      type: str
+      sample: shop-4.2
+    depth:
+      description: How many layers it stands on.
+      type: int
+      sample: 2
+    lowers:
+      description: The layers it stands on, uppermost first.
+      type: list
+      elements: str
+      sample: [shop-4.2, debian-12]
+    upper_dir:
+      description: Folder of the layer's own content.
+      type: str
+      sample: /var/lib/overlay2/shop-run/diff
+    work_dir:
+      description: Folder that overlayfs works in. A base has none.
+      type: str
+      sample: /var/lib/overlay2/shop-run/work
+    merged_dir:
+      description: Where the layer shows together with those below while it is mounted.
+      type: str
+      sample: /var/lib/overlay2/shop-run/merged
+    link:
+      description: The short name that mounts use for it; empty if it is lost.
+      type: str
+      sample: 5C7HYQ3TTGZEXY2KBCFVBT4LQN
+    committed:
+      description: Whether a layer was made on top of it, so that it is mounted read-only.
+      type: bool
+      sample: false
+    read_write:
+      description: Whether it was made to be written to; null if that is not recorded.
+      type: bool
+      sample: true
+    diff_id:
+      description: Diff ID of the archive that was applied to it; null if none was, or that is not recorded.
+      type: str
+      sample: sha256:7cea17427f83f6c4706c74f94fb6d7925b06ea9a0701234f1a9d43f6af11432a
+    quota:
+      description: The layer's project quota, as under RV(quota); null if it has none or it can't be read.
+      type: dict
+    problems:
+      description: What is wrong with the layer, a sentence each.
+      type: list
+      elements: str
+      sample: []
+mounts:
+  description: The layers that are mounted or held, sorted by name.
+  returned: success and V(mounts) in O(gather)
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The layer's name.
+      type: str
+      sample: shop-run
+    path:
+      description: Where its files are, those below included.
+      type: str
+      sample: /var/lib/overlay2/shop-run/merged
+    mounted:
+      description: Whether the kernel has it mounted. False for a base, which is held without a mount.
+      type: bool
+      sample: true
+    ref_count:
+      description: The number of references, over all holders.
+      type: int
+      sample: 2
+    holders:
+      description: The number of references by holder.
+      type: dict
+      sample: {"backup": 1, "shop": 1}
+quota:
+  description: The layers that have a project quota, sorted by name.
+  returned: success and V(quota) in O(gather)
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The layer's name.
+      type: str
+      sample: shop-run
+    project_id:
+      description: The XFS project that counts for it.
+      type: int
+      sample: 7
+    limit:
+      description: Bytes that it may use; 0 for no limit.
+      type: int
+      sample: 10737418240
+    used:
+      description: Bytes in use.
+      type: int
+      sample: 8192
+    inodes:
+      description: Files and folders in use.
+      type: int
+      sample: 5
+error:
+  description: Class of the driver's error, to tell cases apart in a rescue section.
+  returned: failure of the driver
+  type: str
+  sample: NotSupported
+layer:
+  description: The layer's id, where the error is about one; else null.
+  returned: failure of the driver
+  type: str
+  sample: shop-run
+path:
+  description: The file or folder that the error is about; null if it is about none.
+  returned: failure of the driver
+  type: str
+  sample: /var/lib/overlay2
+remedy:
+  description: What to do about the error; null where that is not known.
+  returned: failure of the driver
+  type: str
+  sample: Run as root, or inside a user namespace
+"""
+
+import os
+
+from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, layer_record, quota_record
+
+
+def gather_status(driver, layers):
+    """Label to value (dict of str), in the driver's order."""
+    return dict(driver.status())
+
+
+def gather_layers(driver, layers):
+    """A record for each layer (list of dict). Sizes are left out: they take a walk through every layer."""
+    records = []
+    for layer in layers:
+        record = layer_record(driver.home, layer)
+        del record["size"]
+        records.append(dict(record, problems=list(layer.problems)))
+    return records
+
+
+def gather_mounts(driver, layers):
+    """A record for each layer that is mounted or held (list of dict)."""
+    records = []
+    for layer in layers:
+        holders, mounted = driver.holders(layer.id), driver.mounted(layer.id)
+        if holders or mounted:
+            records.append({
+                "id": layer.id,
+                "path": os.path.join(driver.home, layer.id, "diff" if layer.parent == "" else "merged"),
+                "mounted": mounted,
+                "ref_count": sum(holders.values()),
+                "holders": dict(holders),
+            })
+    return records
+
+
+def gather_quota(driver, layers):
+    """A record for each layer with a quota (list of dict)."""
+    return [dict(quota_record(layer.quota), id=layer.id) for layer in layers if layer.quota]
+
+
+GATHERERS = {"status": gather_status, "layers": gather_layers, "mounts": gather_mounts, "quota": gather_quota}
+
+
+def manage(module):
+    """Look, and return the module's result (dict)."""
+    topics = module.params["gather"]
+    driver = module.open_driver(read_only=True)
+    if driver is None:
+        return dict({topic: {} if topic == "status" else [] for topic in topics}, exists=False)
+    layers = sorted(driver.layers(), key=lambda layer: layer.id) if set(topics) - {"status"} else []
+    return dict({topic: GATHERERS[topic](driver, layers) for topic in topics}, exists=True)
+
+
+def main():
+    DriverModule({
+        "gather": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["status", "layers", "mounts", "quota"],
+            "default": ["status", "layers", "mounts"],
+        },
+    }).run(manage)
+
+
+if __name__ == "__main__":
+    main()
