@@ -67,6 +67,7 @@ sanity: venv ## ansible-test sanity on every Python of that core found here
 .PHONY: unit
 unit: venv ## Unit tests, also on the oldest and newest Python found here
 	@scripts/as_root.sh $(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	@scripts/as_root.sh $(BIN)/python scripts/unit_elsewhere.py $(PYTEST_ARGS)
 
 .PHONY: integration
 integration: venv ## Integration tests: dockerd, containers-storage, the modules (TARGETS="overlay2_layer ..." for some)

@@ -61,7 +61,7 @@ def install(names: list[str]) -> None:
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names]
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     print("Installing system packages:", *names, flush=True)
-    if subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+    if subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0:
         return
     subprocess.run(["apt-get", "update", "-q"], env=env, check=False)
     if subprocess.run(command, env=env, check=False).returncode != 0:
@@ -74,7 +74,8 @@ def main() -> None:
     if len(arguments) != 1:
         raise SystemExit(__doc__)
     profile = arguments[0]
-    wanted = [package for package in packages(BINDEP.read_text()) if not package.profiles or profile in package.profiles]
+    listed = packages(BINDEP.read_text())
+    wanted = [package for package in listed if not package.profiles or profile in package.profiles]
     if not shutil.which("dpkg-query"):
         wanted = [package for package in wanted if package.commands]
     missing = [package.name for package in wanted if not is_there(package)]

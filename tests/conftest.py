@@ -8,6 +8,7 @@ tmpfs_home  the same on a tmpfs of its own
 xfs_home    the same on a loop-mounted XFS of its own (real root only)
 real_tmp    an empty folder (pathlib.Path) on the same disk as `home`, for whatever else a test needs
 userns      userns(function, *args) calls a module-level function of the test file as root of a new user namespace
+report      report(text) adds a line to the end of the run's output
 spawn       subprocess.Popen whose process is ended after the test
 
 OVERLAY2_RUN_ROOT points to a private folder in every test. Folders lie below one folder per run, in OVERLAY2_TEST_DIR
@@ -31,6 +32,7 @@ XFS_SIZE = 512 << 20  # mkfs.xfs wants at least 300 MiB; the file is sparse
 _run_folder = pytest.StashKey["Path"]()
 _left_over = pytest.StashKey["list[str]"]()
 _skipped = pytest.StashKey["list[tuple[str, str]]"]()
+_reports = pytest.StashKey["list[str]"]()
 
 
 # --- the run as a whole -----------------------------------------------------------------------------------------------
@@ -42,6 +44,7 @@ def pytest_configure(config):
     config.stash[_run_folder].chmod(0o755)
     config.stash[_left_over] = []
     config.stash[_skipped] = []
+    config.stash[_reports] = []
 
 
 def pytest_report_header(config):
@@ -87,6 +90,8 @@ def pytest_unconfigure(config):
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash[_reports]:
+        terminalreporter.write_line(line)
     if config.stash[_left_over]:
         terminalreporter.section("LEFT BEHIND BY TESTS", sep="!", red=True, bold=True)
         for line in config.stash[_left_over]:
@@ -95,6 +100,12 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.section(f"{len(config.stash[_skipped])} NOT RUN ON THIS HOST", sep="!", yellow=True, bold=True)
         for name, reason in config.stash[_skipped]:
             terminalreporter.write_line(f"{name}: {reason}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig):
+    """A function that adds a line to the end of the run's output: for figures that are told, not asserted."""
+    return pytestconfig.stash[_reports].append
 
 
 # --- folders and filesystems ------------------------------------------------------------------------------------------
@@ -166,7 +177,8 @@ def xfs_home(_test_folder, _xfs_image):
     image, mount_point = _test_folder / "xfs.img", _test_folder / "xfs"
     subprocess.run(["cp", "--sparse=always", _xfs_image, image], check=True)
     mount_point.mkdir()
-    done = subprocess.run(["mount", "-t", "xfs", "-o", "loop", image, mount_point], capture_output=True, text=True, check=False)
+    command = ["mount", "-t", "xfs", "-o", "loop", image, mount_point]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"cannot mount an XFS image: {done.stderr.strip()}")
     folder = mount_point / "home"
@@ -180,7 +192,7 @@ def xfs_home(_test_folder, _xfs_image):
 
 @pytest.fixture
 def userns():
-    """Call a module-level function of the test file in a new user namespace: userns(function, *args, map_auto=False)."""
+    """A function: userns(function, *args, map_auto=False) calls a module-level function in a new user namespace."""
     problem = userns_support.available()
     if problem:
         pytest.skip(f"no user namespace can be made here: {problem}")

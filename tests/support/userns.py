@@ -53,7 +53,7 @@ def call(function: Callable[..., Any], *args: Any, map_auto: bool = False, timeo
         os.close(write_end)
     with child, os.fdopen(read_end, "rb") as answers:
         try:
-            output, _ = child.communicate(request, timeout=timeout)
+            output = child.communicate(request, timeout=timeout)[0]
         except BaseException:
             child.kill()
             raise
@@ -61,7 +61,7 @@ def call(function: Callable[..., Any], *args: Any, map_auto: bool = False, timeo
     text = output.decode(errors="replace")
     if not answer:
         raise UsernsError(f"the child ended with status {child.returncode} before it answered\n{text}")
-    succeeded, value = pickle.loads(answer)  # noqa: S301 (from our own child)
+    succeeded, value = pickle.loads(answer)
     if not succeeded:
         raise UsernsError(f"{value}\n{text}")
     return value
@@ -69,12 +69,12 @@ def call(function: Callable[..., Any], *args: Any, map_auto: bool = False, timeo
 
 def run(command: list[str], *, map_auto: bool = False, **kwargs: Any) -> subprocess.CompletedProcess:
     """Run a command in the namespace; the keywords are those of subprocess.run."""
-    kwargs.setdefault("check", True)
-    return subprocess.run([*unshare_command(map_auto=map_auto), *command], **kwargs)  # noqa: PLW1510
+    check = kwargs.pop("check", True)
+    return subprocess.run([*unshare_command(map_auto=map_auto), *command], check=check, **kwargs)
 
 
 def _child(answer_fd: int) -> None:
-    source, name, path, args, kwargs = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 (from our own parent)
+    source, name, path, args, kwargs = pickle.loads(sys.stdin.buffer.read())
     sys.path[:] = path
     try:
         spec = importlib.util.spec_from_file_location("userns_" + Path(source).stem, source)

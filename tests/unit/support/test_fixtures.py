@@ -21,7 +21,7 @@ def mount_overlay(folder):
     """An overlay mount of three fresh folders below *folder*; returns its mount point."""
     for name in ("lower", "upper", "work", "merged"):
         os.mkdir(os.path.join(folder, name))
-    options = "lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work,userxattr".format(folder)
+    options = f"lowerdir={folder}/lower,upperdir={folder}/upper,workdir={folder}/work,userxattr"
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, folder + "/merged"], check=True)
     return folder + "/merged"
 
@@ -133,8 +133,9 @@ def pytester_run(real_tmp):
         lines = text.split("\n")
         (real_tmp / f"test_{time.monotonic_ns()}.py").write_text("\n".join(line[8:] for line in lines))
         path = os.pathsep.join([str(CONFTEST.parent), os.environ.get("PYTHONPATH", "")])
+        options = ["-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", real_tmp]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", real_tmp, real_tmp],
+            [sys.executable, "-m", "pytest", *options, real_tmp],
             env=dict(os.environ, OVERLAY2_TEST_DIR=str(real_tmp), PYTHONPATH=path, **environment),
             capture_output=True, text=True, check=False,
         )

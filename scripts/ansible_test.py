@@ -1,0 +1,120 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Run ansible-test on a copy of this checkout: ansible_test.py sanity|integration [ansible-test's arguments].
+
+ansible-test insists on …/ansible_collections/strata/overlay2 as the real working directory, so what git does not
+ignore is copied to .cache/ansible_collections/strata/overlay2. It also wants each Python as `pythonX.Y` on PATH, and
+pip's bootstrap script, which it downloads from a host that a closed network may not reach; where its cache has none,
+a script is put there that has the same effect by way of ensurepip.
+"""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pythons
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+COLLECTIONS = CACHE / "ansible_collections"
+COPY = COLLECTIONS / "strata" / "overlay2"
+# What ansible-test leaves in the copy and wants to find again.
+KEPT = {".git", "tests/output"}
+
+BOOTSTRAP = '''\
+"""Install pip as get-pip.py does, from the wheel that comes with Python: written by strata.overlay2's tests.
+
+Remove this file to have ansible-test download pip's own script again.
+"""
+import subprocess
+import sys
+
+subprocess.check_call([sys.executable, "-m", "ensurepip", "--upgrade"])
+arguments = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install"] + arguments))
+'''
+
+
+def write_bootstrap() -> None:
+    """Put a bootstrap script into ansible-test's cache for each pip version that it may ask for, where it has none."""
+    source = Path(sysconfig.get_path("purelib"), "ansible_test", "_internal", "python_requirements.py").read_text()
+    folder = Path("~/.ansible/test/cache").expanduser()
+    for version in set(re.findall(r"""\bpip=['"]([\d.]+)['"]""", source)):
+        path = folder / "get_pip_{}.py".format(version.replace(".", "_"))
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(BOOTSTRAP)
+
+
+def link_pythons() -> Path:
+    """Make a folder that holds pythonX.Y for each interpreter found, to be put at the front of PATH."""
+    folder = CACHE / "pythons"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for version, path in pythons.found().items():
+        (folder / f"python{version}").symlink_to(path)
+    return folder
+
+
+def tracked_files() -> list[str]:
+    """The files that git knows or would add, relative to the checkout."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
+    names = os.fsdecode(output).split("\0")
+    return sorted({name for name in names if name and os.path.lexists(ROOT / name)})
+
+
+def copy_checkout() -> None:
+    """Bring the copy in line with the checkout, leaving times alone so that caches by time stay valid."""
+    names = tracked_files()
+    wanted = set(names)
+    if COPY.exists():
+        for path in sorted(COPY.rglob("*"), reverse=True):
+            name = path.relative_to(COPY).as_posix()
+            if any(name == kept or name.startswith(kept + "/") for kept in KEPT) or name in wanted:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()):
+                    path.rmdir()
+            else:
+                path.unlink()
+    for name in names:
+        target = COPY / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_symlink():
+            target.unlink()
+        shutil.copy2(ROOT / name, target, follow_symlinks=False)
+    # A repository of its own: the checkout's ignores this folder, and ansible-test lists what git does.
+    subprocess.run(["git", "init", "--quiet", str(COPY)], check=True)
+
+
+def main() -> int:
+    """Prepare the copy and the tools, then hand over; the exit status is ansible-test's."""
+    if len(sys.argv) < 2 or sys.argv[1] not in ("sanity", "integration"):
+        raise SystemExit(__doc__)
+    kind, arguments = sys.argv[1], sys.argv[2:]
+    write_bootstrap()
+    copy_checkout()
+    if kind == "integration" and not (COPY / "tests/integration/targets").is_dir():
+        print("There are no integration targets yet.")
+        return 0
+    scripts = Path(sysconfig.get_path("scripts"))
+    env = dict(os.environ, PATH=os.pathsep.join((str(scripts), str(link_pythons()), os.environ["PATH"])))
+    env.pop("ANSIBLE_COLLECTIONS_PATH", None)
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [str(scripts / "ansible-test"), kind, "--color", "no" if not sys.stdout.isatty() else "yes"]
+    if kind == "sanity":
+        command += ["--venv"]
+    else:
+        command += ["--allow-destructive", "--allow-root", "--python", "default"]
+    return subprocess.run([*command, *arguments], cwd=COPY, env=env, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""One source tree, two names: what pip installs, and that the core stands alone."""
+from __future__ import annotations
+
+import ast
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import overlay2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = ROOT / "plugins/module_utils/overlay2"
+IMPORT_BUDGET_MS = 30
+
+
+def pyproject():
+    """The project file as a dict; tomllib is there from Python 3.11, which the environment has."""
+    import tomllib
+
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def python_files(folder):
+    """All Python files below *folder*, sorted."""
+    return sorted(folder.rglob("*.py"))
+
+
+def test_package_list_equals_the_folders():
+    settings = pyproject()["tool"]["setuptools"]
+    listed = set(settings["packages"])
+    found = set()
+    for package, folder in settings["package-dir"].items():
+        for file in (ROOT / folder).rglob("*.py"):
+            found.add(".".join((package, *file.parent.relative_to(ROOT / folder).parts)))
+    assert listed == found
+
+
+def test_tui_is_installed_once_it_is_there():
+    settings = pyproject()
+    is_there = (ROOT / "tui/__init__.py").exists()
+    assert ("overlay2_tui" in settings["tool"]["setuptools"]["package-dir"]) == is_there
+    assert ("overlay2-tui" in settings["project"].get("scripts", {})) == is_there
+
+
+def test_a_target_needs_nothing_but_python():
+    assert pyproject()["project"]["dependencies"] == []
+
+
+def test_the_installed_package_is_this_tree():
+    assert Path(overlay2.__file__).resolve() == CORE / "__init__.py"
+
+
+def test_versions_agree():
+    galaxy = re.search(r"^version: (\S+)$", (ROOT / "galaxy.yml").read_text(), re.MULTILINE)
+    assert galaxy[1] == pyproject()["project"]["version"]
+
+
+def test_core_imports_itself_relatively_and_the_standard_library():
+    """An absolute import of itself would drag Ansible along, and anything else would have to be installed first."""
+    optional = {"backports.zstd", "compression"}  # tried, and reported when used
+    wrong = []
+    for file in python_files(CORE):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            for name in names:
+                first = name.split(".")[0]
+                if first not in sys.stdlib_module_names and not {first, name} & optional:
+                    wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {name}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("floor", ["linux", "tar"])
+def test_lower_floors_do_not_import_upper_ones(floor):
+    """The kernel's room and the tar room know nothing of layers, mounts or the driver."""
+    upper = {"driver", "layers", "mounts", "holders", "locks", "staging", "content", "quota", "images", "owners", "health"}
+    if floor == "linux":
+        upper |= {"tar", "changes", "tree"}
+    wrong = []
+    for file in python_files(CORE / floor):
+        depth = len(file.relative_to(CORE).parts) - 1
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ImportFrom) or node.level <= depth:
+                continue
+            names = {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+            wrong += [f"{file.relative_to(ROOT)}:{node.lineno}: {name}" for name in names & upper]
+    assert wrong == []
+
+
+def test_import_stands_alone():
+    """`import overlay2` and all that it holds brings neither Ansible nor Textual, and starts no process."""
+    modules = sorted(
+        ".".join(("overlay2", *file.relative_to(CORE).with_suffix("").parts)).replace(".__init__", "")
+        for file in python_files(CORE)
+    )
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *modules], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"ansible", "ansible_collections", "textual", "rich", "yaml"}
+
+
+def test_import_time_is_reported(report):
+    """The budget is for a quiet machine: told at the end of the run rather than asserted."""
+    code = "import time; t = time.perf_counter(); import overlay2; print((time.perf_counter() - t) * 1000)"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    taken = []
+    for _number in range(7):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        taken.append(float(done.stdout))
+        time.sleep(0.01)
+    taken = statistics.median(taken[1:])
+    report(f"import overlay2: {taken:.1f} ms (budget {IMPORT_BUDGET_MS} ms{', EXCEEDED' * (taken > IMPORT_BUDGET_MS)})")
+
+
+def test_file_heads_name_the_licence():
+    wrong = []
+    for file in [*python_files(ROOT / "plugins"), *python_files(ROOT / "scripts"), *python_files(ROOT / "tui")]:
+        head = "".join(file.read_text().splitlines(keepends=True)[:20])
+        gpl = file.is_relative_to(ROOT / "plugins/modules") or file.is_relative_to(ROOT / "plugins/doc_fragments")
+        licence = "GPL-3.0-or-later" if gpl else "BSD-2-Clause"
+        wanted = ("Copyright (c) 2026, The strata.overlay2 authors", f"LICENSES/{licence}.txt", f"Identifier: {licence}")
+        wrong += [f"{file.relative_to(ROOT)}: {text}" for text in wanted if text not in head]
+    assert wrong == []
+    for licence in ("GPL-3.0-or-later", "BSD-2-Clause", "Apache-2.0"):
+        assert (ROOT / "LICENSES" / f"{licence}.txt").stat().st_size > 1000
