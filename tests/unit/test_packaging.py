@@ -85,7 +85,7 @@ def test_core_imports_itself_relatively_and_the_standard_library():
 @pytest.mark.parametrize("floor", ["linux", "tar"])
 def test_lower_floors_do_not_import_upper_ones(floor):
     """The kernel's room and the tar room know nothing of layers, mounts or the driver."""
-    upper = {"driver", "layers", "mounts", "holders", "locks", "staging", "content", "quota", "images", "owners", "health"}
+    upper = {"driver", "content", "layers", "staging", "mounts", "holders", "locks", "images", "owners", "health"}
     if floor == "linux":
         upper |= {"tar", "changes", "tree"}
     wrong = []
@@ -130,7 +130,8 @@ def test_file_heads_name_the_licence():
         head = "".join(file.read_text().splitlines(keepends=True)[:20])
         gpl = file.is_relative_to(ROOT / "plugins/modules") or file.is_relative_to(ROOT / "plugins/doc_fragments")
         licence = "GPL-3.0-or-later" if gpl else "BSD-2-Clause"
-        wanted = ("Copyright (c) 2026, The strata.overlay2 authors", f"LICENSES/{licence}.txt", f"Identifier: {licence}")
+        owner = "Copyright (c) 2026, The strata.overlay2 authors"
+        wanted = (owner, f"LICENSES/{licence}.txt", f"SPDX-License-Identifier: {licence}")
         wrong += [f"{file.relative_to(ROOT)}: {text}" for text in wanted if text not in head]
     assert wrong == []
     for licence in ("GPL-3.0-or-later", "BSD-2-Clause", "Apache-2.0"):
