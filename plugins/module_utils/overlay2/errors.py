@@ -64,10 +64,20 @@ class QuotaNotFound(Overlay2Error):
     """No project quota is known for the folder (quota.errQuotaNotFound)."""
 
 
+class HomeNotFound(Overlay2Error, FileNotFoundError):
+    """The driver's root folder is not there, and the caller asked not to make it."""
+
+    # FileNotFoundError would format (errno, strerror) pairs; the message is ours.
+    __str__ = Overlay2Error.__str__
+
+
+class ReadOnlyDriver(Overlay2Error):
+    """A driver that was opened for reading was asked to change something."""
+
+
 class LayerNotFound(Overlay2Error, FileNotFoundError):
     """No layer of that id is in the home."""
 
-    # FileNotFoundError would format (errno, strerror) pairs; the message is ours.
     __str__ = Overlay2Error.__str__
 
 

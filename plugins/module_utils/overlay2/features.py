@@ -253,3 +253,24 @@ def _trial(scratch, name, lowers, upper, userxattr=False, prepare=None):
             except OSError as error:
                 log.warning("failed to unmount the probe at %s: %s", merged, error)
                 mount.unmount_stack(merged)
+
+
+def unprobed(home, reason):
+    """The features as far as they can be told without mounting anything, for a reader without the right to.
+
+    :param reason: why nothing could be tried (str); it stands in for each answer that is missing.
+    """
+    in_userns = kernel.in_user_namespace()
+    return Features(
+        backing_fs=fs.fs_name(home),
+        supports_d_type=supports_d_type(home),
+        metacopy=False,
+        native_diff=not in_userns,
+        native_diff_reason="not tried: %s" % reason if in_userns else "",
+        index_off=os.path.exists(INDEX_PARAMETER),
+        userxattr=False,
+        in_user_namespace=in_userns,
+        lowerdir_plus=has_lowerdir_plus(home),
+        kernel=kernel.release(),
+        project_quota_reason="not tried: %s" % reason,
+    )

@@ -1,0 +1,259 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""What differs between two layers.
+
+Two ways to the same answer. :func:`compare` looks at two whole trees, as moby's archive.ChangesDirs does for
+every pair. :func:`overlay_changes` reads the upper folder of a layer alone and asks the folders below only about
+the names found there, so it costs what has changed, not what there is.
+
+The answer is moby's: a change of type, mode, owner, device number or ``security.capability``, and of anything
+but a folder also of size or modification time. Contents are not read.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import stat
+from typing import Dict, List, NamedTuple, Optional
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SECOND = 10**9
+_CAPABILITY = "security.capability"
+
+
+class ChangeKind(enum.IntEnum):
+    """What happened to a path; numbers as in moby's archive.ChangeType."""
+
+    MODIFY = 0
+    ADD = 1
+    DELETE = 2
+
+    @property
+    def letter(self):
+        """``C``, ``A`` or ``D``, as ``docker diff`` prints it (str)."""
+        return "CAD"[self]
+
+
+class Change(NamedTuple):
+    """One difference: ``path`` is absolute within the layer (str), ``kind`` a :class:`ChangeKind`."""
+
+    path: str
+    kind: ChangeKind
+
+
+class NotComparable(Exception):
+    """A layer's folder uses an overlay feature that only a mount can make sense of."""
+
+
+class _Place(NamedTuple):
+    """Where a path was found: the root folder's descriptor, and what lstat(2) said."""
+
+    root: int
+    info: os.stat_result
+
+    @property
+    def is_folder(self):
+        return stat.S_ISDIR(self.info.st_mode)
+
+
+def compare(new, old):
+    """Changes from one tree to another (moby's ChangesDirs).
+
+    :param new: the tree's root, an open folder (int).
+    :param old: the other's; None stands for an empty one.
+    :returns: list of :class:`Change`, sorted by path.
+    :raises OSError: a folder can't be read. What vanishes meanwhile counts as not there.
+    """
+    found = {}  # type: Dict[str, ChangeKind]
+    pending = [("", old is not None)]
+    while pending:
+        folder, in_old = pending.pop()
+        there = _listing(old, folder) if in_old else {}
+        for name, info in _listing(new, folder).items():
+            path = folder + "/" + name
+            before = there.pop(name, None)
+            if before is None:
+                found[path] = ChangeKind.ADD
+            elif os.path.samestat(info, before):
+                continue  # the very same file, or folder with all below it
+            elif _differs(path, _Place(new, info), _Place(old, before)):
+                found[path] = ChangeKind.MODIFY
+            if stat.S_ISDIR(info.st_mode):
+                pending.append((path, before is not None and stat.S_ISDIR(before.st_mode)))
+        for name in there:
+            found[folder + "/" + name] = ChangeKind.DELETE
+    return _finished(found)
+
+
+def overlay_changes(upper, lowers, xattr_class):
+    """Changes of a layer against the layer directly below it, out of its own folder.
+
+    :param upper: its ``diff`` folder, open (int).
+    :param lowers: the ``diff`` folders below, open, uppermost first (list of int).
+    :param xattr_class: ``"trusted"`` or ``"user"``.
+    :returns: what :func:`compare` would say of the two layers, mounted.
+    :raises NotComparable: a redirect, or a whiteout in the form of an attribute, was met.
+    :raises OSError: a folder can't be read.
+    """
+    view = _LowerView(xattr_class)
+    found = {}  # type: Dict[str, ChangeKind]
+    # The third item: an opaque folder here or further up hides everything below this layer.
+    pending = [("", list(lowers), False)]
+    while pending:
+        folder, below, alone = pending.pop()
+        here = _listing(upper, folder)
+        alone = view.is_opaque(upper, folder) or alone
+        if alone:
+            for name in view.names(below, folder):
+                if name not in here:
+                    found[folder + "/" + name] = ChangeKind.DELETE
+        for name, info in here.items():
+            path = folder + "/" + name
+            before, adding = view.look_up(below, path)
+            if _is_whiteout(info):
+                if before is not None:
+                    found[path] = ChangeKind.DELETE
+                continue
+            if before is None:
+                found[path] = ChangeKind.ADD
+            elif _differs(path, _Place(upper, info), before):
+                found[path] = ChangeKind.MODIFY
+            if stat.S_ISDIR(info.st_mode):
+                pending.append((path, adding, alone))
+    return _finished(found)
+
+
+class _LowerView:
+    """Names as they show through a stack of lower folders (Documentation/filesystems/overlayfs.rst)."""
+
+    def __init__(self, xattr_class):
+        self._opaque = "%s.overlay.opaque" % xattr_class
+        self._redirect = "%s.overlay.redirect" % xattr_class
+
+    def look_up(self, roots, path):
+        """What shows at ``path``.
+
+        :param roots: those that add to the folder ``path`` is in, uppermost first.
+        :returns: (:class:`_Place` or None, list of the roots that add to it where it is a folder).
+        """
+        top, adding = None, []  # type: Optional[_Place], List[int]
+        for root in roots:
+            info = _lstat(root, path)
+            if info is None:
+                continue
+            if _is_whiteout(info):
+                break
+            top = top or _Place(root, info)
+            if not stat.S_ISDIR(info.st_mode):
+                break  # on top it hides what follows, below a folder it is hidden itself
+            adding.append(root)
+            if self.is_opaque(root, path):
+                break
+        return top, adding
+
+    def names(self, roots, folder):
+        """Names that show in ``folder`` (set of str)."""
+        shown, hidden = set(), set()
+        for root in roots:
+            for name, info in _listing(root, folder).items():
+                if name in shown or name in hidden:
+                    continue
+                (hidden if _is_whiteout(info) else shown).add(name)
+        return shown
+
+    def is_opaque(self, root, folder):
+        """Whether a folder hides those below it (bool).
+
+        :raises NotComparable: it is redirected, or marks whiteouts by attribute.
+        """
+        descriptor = _open(root, folder)
+        try:
+            names = os.listxattr(descriptor)
+            if self._redirect in names and folder:
+                raise NotComparable("the folder %s is redirected" % folder)
+            value = os.getxattr(descriptor, self._opaque) if self._opaque in names else b""
+        except OSError as error:
+            if error.errno in (errno.ENOTSUP, errno.ENODATA):
+                return False
+            raise
+        finally:
+            os.close(descriptor)
+        if value == b"x":
+            raise NotComparable("the folder %s has whiteouts as attributes" % folder)
+        return value == b"y"
+
+
+def _open(root, folder):
+    return os.open(folder[1:] or ".", _DIRECTORY, dir_fd=root)
+
+
+def _listing(root, folder):
+    """Names in a folder and what lstat(2) says of them (dict); empty where it vanished."""
+    try:
+        descriptor = _open(root, folder)
+    except FileNotFoundError:
+        return {}
+    found = {}
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                try:
+                    found[entry.name] = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+    finally:
+        os.close(descriptor)
+    return found
+
+
+def _lstat(root, path):
+    try:
+        return os.stat(path[1:], dir_fd=root, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_whiteout(info):
+    """Whether an upper or lower entry hides the name below it: a character device 0:0."""
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
+
+
+def _differs(path, new, old):
+    """Whether two files of one path count as different (moby's FileInfo comparison and sameFsTime)."""
+    here, there = new.info, old.info
+    if (here.st_mode, here.st_uid, here.st_gid, here.st_rdev) != (there.st_mode, there.st_uid, there.st_gid, there.st_rdev):
+        return True
+    if not stat.S_ISDIR(here.st_mode):
+        if here.st_size != there.st_size or not _same_time(here.st_mtime_ns, there.st_mtime_ns):
+            return True
+    if (here.st_ino, here.st_ctime_ns) == (there.st_ino, there.st_ctime_ns):
+        return False  # one inode seen twice: any change of an attribute would have changed its ctime
+    return stat.S_ISREG(here.st_mode) and _capability(new.root, path) != _capability(old.root, path)
+
+
+def _same_time(one, other):
+    """Equal, or equal to the second where one side has no finer part: archives carry whole seconds."""
+    if one == other:
+        return True
+    return one // _SECOND == other // _SECOND and (one % _SECOND == 0 or other % _SECOND == 0)
+
+
+def _capability(root, path):
+    try:
+        return os.getxattr("/proc/self/fd/%d%s" % (root, path), _CAPABILITY, follow_symlinks=False)
+    except OSError:
+        return b""
+
+
+def _finished(found):
+    """Add the folders that only have changes below them, sort, and make records."""
+    for path in list(found):
+        folder = os.path.dirname(path)
+        while folder != "/" and folder not in found:
+            found[folder] = ChangeKind.MODIFY
+            folder = os.path.dirname(folder)
+    return [Change(path, found[path]) for path in sorted(found, key=os.fsencode)]

@@ -1,0 +1,272 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""The life of a layer: made, filled, given a quota, removed. Each step is done whole or not at all.
+
+Locks are taken here, a layer's before the home's. The long part of a step (unpacking, deleting files) runs under
+the layer's lock alone, so that other layers are not kept waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from .errors import (
+    LayerExists,
+    LayerInUse,
+    LayerNotEmpty,
+    Overlay2Error,
+    QuotaNotSupported,
+    from_os_error,
+)
+from .layers import COMMITTED, DIFF, LINK_DIR, LOWER, MERGED, LayerRecord
+from .references import describe
+from .staging import link_id, write_new
+from .tree import unmount_below
+
+
+class Lifecycle:
+    """Changes the layers of one home.
+
+    :param store: the home's :class:`~.layers.Store`.
+    :param runtime: its :class:`~.locks.RuntimeState`.
+    :param staging: its :class:`~.staging.Staging`.
+    :param references: its :class:`~.references.References`.
+    :param content: its :class:`~.content.Content`.
+    :param quota: its :class:`~.quota.QuotaControl`; None where there is no project quota.
+    :param features: its :class:`~.features.Features`.
+    """
+
+    def __init__(self, store, runtime, staging, references, content, quota, features):
+        self._store = store
+        self._runtime = runtime
+        self._staging = staging
+        self._references = references
+        self._content = content
+        self._quota = quota
+        self._features = features
+
+    # Making
+
+    def create(self, layer, parent, size, read_write, diff, diff_id):
+        """Make a layer, with the content of ``diff`` where that is given; see :meth:`.driver.Driver.create`.
+
+        :param size: quota in bytes; None for no project of its own, 0 as in moby for none either.
+        """
+        if size is not None and self._quota is None:
+            raise self._no_quota(layer)
+        with self._runtime.layer_lock(layer):
+            try:
+                self._create(layer, parent, size, read_write, diff, diff_id)
+            except BaseException:
+                if not os.path.lexists(self._store.path(layer)):
+                    self._runtime.forget(layer)
+                raise
+
+    def _create(self, layer, parent, size, read_write, diff, diff_id):
+        if os.path.lexists(self._store.path(layer)):
+            raise LayerExists(
+                "it exists already",
+                layer=layer,
+                path=self._store.path(layer),
+                remedy="Choose another id, or remove it first",
+            )
+        lower = self._store.lower_for_child(parent) if parent else None
+        with self._staging.stage() as staged, _mending(layer, staged):
+            self._set_project(staged, size)
+            record = LayerRecord(read_write=read_write)
+            link = link_id()
+            self._staging.make_diff(staged)
+            if parent:
+                self._staging.make_work(staged)
+            if diff is not None:
+                native = self._features.native_diff
+                result, _size = self._content.fill(staged, layer, _links(lower), native, diff, diff_id)
+                record = record._replace(diff_id=result.diff_id)
+            # With content, one syncfs settles the small files too.
+            self._staging.furnish(staged, link, lower, record, sync=diff is None or not self._staging.durable)
+            if diff is not None:
+                self._staging.settle(staged)
+            with self._runtime.home_lock():
+                if parent:
+                    # It may have gone, or been made anew, while the content was unpacked.
+                    if self._store.lower_for_child(parent) != lower:
+                        raise LayerInUse("its parent %s was replaced while it was being made" % parent, layer=layer)
+                    self._staging.commit(parent)
+                self._staging.publish(staged, layer, link)
+
+    def _set_project(self, staged, size):
+        """Put the staged layer into a project of its own where it has a size, else into the home's."""
+        if self._quota is None:
+            return
+        if size:
+            with self._runtime.home_lock():
+                self._quota.assign(staged.path, size)
+        else:
+            self._quota.join_home(staged.path)
+
+    # Filling
+
+    def apply(self, layer, parent, stream, diff_id, replace):
+        """Unpack a tar into a layer; see :meth:`.driver.Driver.apply_diff`.
+
+        :returns: bytes applied (int).
+        """
+        with self._runtime.layer_lock(layer):
+            self._store.require(layer)
+            self._refuse_if_mounted(layer)
+            if not replace and os.listdir(self._store.path(layer, DIFF)):
+                raise LayerNotEmpty(
+                    "it is not empty, and an archive is applied to an empty layer",
+                    layer=layer,
+                    path=self._store.path(layer, DIFF),
+                    remedy="Create a new layer for the archive, or ask for the content to be replaced",
+                )
+            with self._staging.stage() as staged, _mending(layer, staged):
+                lower = self._copy_frame(layer, staged)
+                native = self._content.is_native(layer, parent)
+                result, size = self._content.fill(staged, layer, _links(lower), native, stream, diff_id)
+                record = self._store.record(layer)._replace(diff_id=result.diff_id)
+                self._staging.furnish(
+                    staged, self._store.link(layer), lower, record, sync=not self._staging.durable
+                )
+                if self._store.committed(layer):
+                    write_new(staged.descriptor, COMMITTED, b"", 0o600, sync=False)
+                self._staging.settle(staged)
+                with self._runtime.home_lock():
+                    self._refuse_if_mounted(layer)
+                    self._staging.exchange(staged, layer)
+            return size
+
+    def _copy_frame(self, layer, staged):
+        """Give a staged layer the project, folders and owners of the one it will replace; returns its ``lower`` text."""
+        project = self._project_of(layer)
+        if project is not None:
+            self._quota.adopt(staged.path, project)
+        elif self._quota is not None:
+            self._quota.join_home(staged.path)
+        lower = self._store.lower_text(layer)
+        self._staging.make_diff(staged)
+        info = os.stat(self._store.path(layer, DIFF))
+        os.chown(staged.child(DIFF), info.st_uid, info.st_gid)
+        os.chmod(staged.child(DIFF), info.st_mode & 0o7777)
+        if lower is not None:
+            self._staging.make_work(staged)
+        return lower
+
+    def _refuse_if_mounted(self, layer):
+        link = os.fsencode("%s/%s" % (LINK_DIR, self._store.link(layer)))
+        for other in self._references.active():
+            lowers = self._store.read(other, LOWER) or b""
+            if other == layer or link in lowers.split(b":"):
+                raise LayerInUse(
+                    "it is mounted" if other == layer else "layer %s, which stands on it, is mounted" % other,
+                    layer=layer,
+                    path=self._store.path(other, MERGED),
+                    remedy="Unmount it first; it is held by %s" % describe(self._references.counts(other)),
+                )
+
+    # Quota
+
+    def set_quota(self, layer, size):
+        """Change how much a layer may hold; see :meth:`.driver.Driver.set_quota`."""
+        if self._quota is None:
+            raise self._no_quota(layer)
+        with self._runtime.layer_lock(layer):
+            path = self._store.require(layer)
+            usage = self._quota.get(path)
+            if usage is None:
+                raise Overlay2Error(
+                    "it was created without a size, and a quota can't be added to content that is already there",
+                    layer=layer,
+                    path=path,
+                    remedy="Create a layer with a size, and copy the content",
+                )
+            self._quota.set_limit(usage.project_id, size)
+
+    def _project_of(self, layer):
+        """The layer's own project id (int), None where it has none."""
+        if self._quota is None:
+            return None
+        with contextlib.suppress(Overlay2Error):
+            usage = self._quota.get(self._store.path(layer))
+            return None if usage is None else usage.project_id
+        return None
+
+    def _no_quota(self, layer):
+        return QuotaNotSupported(
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option: %s"
+            % self._features.project_quota_reason,
+            layer=layer,
+            path=self._store.home,
+            remedy="Leave the size out, or put the home on XFS mounted with pquota",
+        )
+
+    # Removing
+
+    def remove(self, layer, guard):
+        """Remove a layer with all it holds; see :meth:`.driver.Driver.remove`."""
+        with self._runtime.layer_lock(layer):
+            if os.path.lexists(self._store.path(layer)):
+                if guard:
+                    self._refuse_if_held(layer)
+                    self._refuse_if_parent(layer)
+                with _mending(layer):
+                    self._withdraw(layer, guard)
+            self._runtime.forget(layer)
+
+    def _withdraw(self, layer, guard):
+        self._references.drop(layer)
+        unmount_below(os.path.realpath(self._store.path(layer)))
+        with self._runtime.home_lock():
+            if guard:
+                self._refuse_if_parent(layer)  # again: a child may have come up to the moment the lock was had
+            project = self._project_of(layer)
+            delete_files = self._staging.withdraw(layer)
+        delete_files()
+        if project is not None:
+            self._quota.release(project)
+
+    def _refuse_if_held(self, layer):
+        counts = self._references.counts(layer)
+        if counts:
+            raise LayerInUse(
+                "it is held by %s" % describe(counts),
+                layer=layer,
+                path=self._store.path(layer),
+                remedy="Let the holders unmount it first",
+            )
+
+    def _refuse_if_parent(self, layer):
+        children = self._store.children(layer)
+        if children:
+            more = " and %d more" % (len(children) - 5) if len(children) > 5 else ""
+            raise LayerInUse(
+                "other layers stand on it: %s%s" % (", ".join(children[:5]), more),
+                layer=layer,
+                path=self._store.path(layer),
+                remedy="Remove those first",
+            )
+
+
+def _links(lower):
+    """Entries of a ``lower`` text (tuple of str); none for a layer without parent."""
+    return tuple(lower.split(":")) if lower else ()
+
+
+@contextlib.contextmanager
+def _mending(id, staged=None):
+    """Errors of the file system become the driver's, and name the layer instead of its staging folder."""
+    try:
+        yield
+    except Overlay2Error as error:
+        error.layer = error.layer or id
+        raise
+    except OSError as error:
+        path = error.filename
+        if staged is not None and path is not None and os.fsdecode(path).startswith(staged.path):
+            path = None
+        raise from_os_error(Overlay2Error, "the file system refused", error, layer=id, path=path) from error
+

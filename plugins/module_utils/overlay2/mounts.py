@@ -1,0 +1,207 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""How a layer is mounted: the options, the page-size rule, and the calls."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from typing import NamedTuple, Optional, Tuple
+
+from .errors import MountError, from_os_error
+from .layers import DIFF, MERGED, WORK
+from .linux import fs, kernel, mount, mountinfo, overlayfs
+
+log = logging.getLogger("overlay2")
+
+#: The ways to mount, in the order they are tried.
+CLASSIC = "classic"
+FSCONFIG = "fsconfig"
+RELATIVE = "relative"
+
+#: Mount data holds this many bytes at most: a page less its NUL.
+DATA_MAX = mount.PAGE_SIZE - 1
+
+
+class MountPlan(NamedTuple):
+    """One overlay mount, decided but not yet made."""
+
+    #: ``classic`` (absolute paths), ``fsconfig`` (the mount API) or ``relative`` (to the home).
+    method: str
+    #: The mount data that the classic call would get, absolute for all but ``relative``.
+    data: str
+    home: str
+    target: str
+    #: Folders as ``method`` names them, uppermost first.
+    lowers: Tuple[str, ...]
+    #: None for a read-only mount.
+    upper: Optional[str]
+    work: Optional[str]
+    label: str
+
+    @property
+    def length(self):
+        """Bytes of ``data`` (int), to be held against :data:`DATA_MAX`."""
+        return len(os.fsencode(self.data))
+
+
+def format_label(options, label):
+    """``options`` with an SELinux context (moby's label.FormatMountLabel). The quotes shield the label's commas."""
+    if not label:
+        return options
+    # Go's %q: escapes quotes, backslashes and what is not printable, as a JSON string does for what labels hold.
+    context = "context=%s" % json.dumps(label, ensure_ascii=False)
+    return "%s,%s" % (options, context) if options else context
+
+
+def plan(home, layer, lower_links, read_only, features, label=""):
+    """Decide how a layer with lower layers is to be mounted; moby's Get, the middle part.
+
+    Absolute paths while they fit a page; else the mount API, which has no such limit, where the kernel has it; else
+    names relative to the home.
+
+    :param lower_links: its lower chain as in its ``lower`` file, ``l/...`` each.
+    :param read_only: mount its own files as the uppermost lower layer.
+    :raises MountError: it does not fit by any means.
+    """
+    absolute = _plan(CLASSIC, home, layer, lower_links, read_only, features, label)
+    if absolute.length <= DATA_MAX:
+        return absolute
+    if features.lowerdir_plus and len(absolute.lowers) <= overlayfs.MAX_LOWERS:
+        return absolute._replace(method=FSCONFIG)
+    return plan_relative(home, layer, lower_links, read_only, features, label)
+
+
+def plan_relative(home, layer, lower_links, read_only, features, label=""):
+    """The plan for kernels whose mount API can't help: names relative to the home, which fit 128 lower layers.
+
+    :raises MountError: they do not fit either.
+    """
+    relative = _plan(RELATIVE, home, layer, lower_links, read_only, features, label)
+    if relative.length > DATA_MAX:
+        raise MountError(
+            "cannot mount layer, mount label too large %d: mount data of %d bytes at most fit" % (relative.length, DATA_MAX),
+            layer=layer,
+            path=relative.target,
+            remedy="Shorten the mount label or the layer id",
+        )
+    return relative
+
+
+def _plan(method, home, layer, lower_links, read_only, features, label):
+    base = "" if method == RELATIVE else home
+    lowers = tuple([os.path.join(base, link) for link in lower_links])
+    diff = os.path.join(base, layer, DIFF)
+    upper = work = None
+    if read_only:
+        lowers = (diff,) + lowers
+    else:
+        upper, work = diff, os.path.join(base, layer, WORK)
+    data = format_label(overlayfs.data(lowers, upper, work, features.mount_prefix), label)
+    return MountPlan(method, data, home, os.path.join(base, layer, MERGED), lowers, upper, work, label)
+
+
+def perform(layer, planned, features):
+    """Make a planned mount.
+
+    :raises MountError: with the kernel's reason.
+    """
+    try:
+        if planned.method == FSCONFIG:
+            _by_mount_api(planned, features)
+        elif planned.method == RELATIVE:
+            mount.in_folder(planned.home, lambda: _classic(planned))
+        else:
+            _classic(planned)
+    except OSError as error:
+        message = "error creating overlay mount to %s" % os.path.join(planned.home, planned.target)
+        raise from_os_error(MountError, message, error, layer=layer, path=planned.target) from error
+
+
+def _classic(planned):
+    mount.mount("overlay", planned.target, "overlay", 0, planned.data)
+
+
+def _by_mount_api(planned, features):
+    longest = max(len(os.fsencode(path)) for path in planned.lowers + (planned.upper or "", planned.work or ""))
+    if longest < overlayfs.FSCONFIG_STRING_MAX:
+        _configure(planned, features, lambda path: path)
+    else:
+        # One string may not be that long: name everything as seen from the home.
+        mount.in_folder(
+            planned.home, lambda: _configure(planned, features, lambda path: os.path.relpath(path, planned.home))
+        )
+
+
+def _configure(planned, features, name):
+    with mount.filesystem_context("overlay") as context:
+        mount.set_option(context, "source", "overlay")
+        if features.index_off:
+            mount.set_option(context, "index", "off")
+        if features.userxattr:
+            mount.set_option(context, "userxattr")
+        for lower in planned.lowers:
+            mount.set_option(context, "lowerdir+", name(lower))
+        if planned.upper is not None:
+            mount.set_option(context, "upperdir", name(planned.upper))
+            mount.set_option(context, "workdir", name(planned.work))
+        if planned.label:
+            mount.set_option(context, "context", planned.label)
+        mount.attach(context, name(planned.target))
+
+
+def is_mounted(target):
+    """Whether an overlay is mounted exactly at ``target`` (bool): the kernel's word, not that of a file.
+
+    :raises MountError: something else is mounted there.
+    """
+    mounted = fs.is_mount_point(target)
+    if mounted is None:  # before Linux 5.8
+        mounted = any(entry.mount_point == os.path.realpath(target) for entry in mountinfo.mounts(below=os.path.realpath(target)))
+    if mounted and fs.magic(target) != fs.OVERLAYFS_MAGIC:
+        raise MountError(
+            "something that is no overlay is mounted on its merged folder", path=target, remedy="Unmount it: umount %s" % target
+        )
+    return mounted
+
+
+def mounted_in_namespace(namespace, target):
+    """A process (pid, int) in whose mount namespace, of inode ``namespace``, ``target`` is mounted; None where there is none."""
+    if not namespace or namespace == kernel.mount_namespace():
+        return None
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if os.stat("/proc/%s/ns/mnt" % name).st_ino == namespace:
+                # All processes of a namespace see the same table.
+                return int(name) if mountinfo.mounts(name, below=target) else None
+        except OSError:
+            continue
+    return None
+
+
+def unmount(layer, target):
+    """Detach what is mounted at ``target`` and remove the folder; moby's Put, the last part.
+
+    Removing the mount point makes the kernel drop copies of the mount in other namespaces, which could make the next
+    mount fail with EBUSY. Older kernels refuse that, so this is tried but not insisted on.
+
+    :raises MountError: the kernel refused to unmount.
+    """
+    try:
+        if not mount.unmount_stack(target):
+            log.debug("layer %s was not mounted at %s", layer, target)
+    except OSError as error:
+        raise from_os_error(MountError, "can't unmount", error, layer=layer, path=target) from error
+    try:
+        os.rmdir(target)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        level = logging.WARNING if error.errno == errno.ENOTEMPTY else logging.DEBUG
+        log.log(level, "layer %s: can't remove the mount point %s: %s", layer, target, error)

@@ -1,0 +1,196 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""Mounts of layers and who holds them: taking and dropping references, with the kernel's mount table as the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+
+from . import mounts
+from .errors import LayerDamaged, LayerInUse, MountError, from_os_error
+from .holders import ANONYMOUS, NOBODY, Holders
+from .layers import LOWER, MERGED, WORK
+from .linux import kernel, mountinfo
+from .staging import ensure_folder
+
+log = logging.getLogger("overlay2")
+
+
+class References:
+    """The mounted layers of one home.
+
+    :param store: the home's :class:`~.layers.Store`.
+    :param runtime: its :class:`~.locks.RuntimeState`.
+    :param features: its :class:`~.features.Features`.
+    :param root: host (uid, gid) of container root.
+    """
+
+    def __init__(self, store, runtime, features, root):
+        self._store = store
+        self._runtime = runtime
+        self._features = features
+        self._root = root
+        self._records = Holders(runtime.holders_dir)
+
+    def get(self, layer, mount_label, holder):
+        """Take a reference and have the layer mounted; moby's Get.
+
+        A layer without lower layers is its ``diff`` folder: nothing is mounted, and only named holders are written down.
+
+        :returns: the path (str).
+        :raises LayerNotFound: no such layer.
+        :raises LayerInUse: it is mounted in another mount namespace only.
+        :raises MountError: the kernel refused.
+        """
+        with self._runtime.layer_lock(layer):
+            self._store.require(layer)
+            if self._store.read(layer, LOWER) is None:
+                if holder != ANONYMOUS:
+                    self._records.write(layer, self._records.read(layer).taken(holder))
+                return self._store.path(layer, "diff")
+            target = self._store.path(layer, MERGED)
+            mounted = mounts.is_mounted(target)
+            record = self._valid(layer, mounted, repair=True)
+            if mounted and not record.counts:
+                log.info("layer %s was mounted but held by nobody; taking the mount over", layer)
+            if not mounted:
+                self._mount(layer, target, mount_label)
+                record = record._replace(mount_namespace=kernel.mount_namespace())
+            try:
+                self._records.write(layer, record.taken(holder))
+            except BaseException:
+                if not mounted:
+                    mounts.unmount(layer, target)
+                raise
+            return target
+
+    def put(self, layer, holder):
+        """Drop a reference; with the last one the layer is unmounted; moby's Put.
+
+        :raises MountError: the kernel refused to unmount; the reference is then still there.
+        """
+        with self._runtime.layer_lock(layer):
+            if self._store.read(layer, LOWER) is None:
+                self._records.write(layer, self._records.read(layer).dropped(holder))
+                return
+            target = self._store.path(layer, MERGED)
+            record = self._valid(layer, mounts.is_mounted(target), repair=True)
+            left = record.dropped(holder)
+            if not left.counts:
+                mounts.unmount(layer, target)
+            self._records.write(layer, left)
+
+    def put_all(self, layer):
+        """Drop every holder's reference and unmount the layer.
+
+        :raises MountError: the kernel refused to unmount.
+        """
+        with self._runtime.layer_lock(layer):
+            self.drop(layer)
+
+    def drop(self, layer):
+        """:meth:`put_all` for a caller who holds the layer's lock already."""
+        if self._store.read(layer, LOWER) is not None:
+            mounts.unmount(layer, self._store.path(layer, MERGED))
+        self._records.forget(layer)
+
+    def counts(self, layer):
+        """Holder name to count (dict), as far as the kernel agrees. Takes no lock and repairs nothing."""
+        if self._store.read(layer, LOWER) is None:
+            return dict(self._records.read(layer).counts)
+        return dict(self._valid(layer, self.mounted(layer), repair=False).counts)
+
+    def mounted(self, layer):
+        """Whether the layer's overlay is mounted in this mount namespace (bool)."""
+        return mounts.is_mounted(self._store.path(layer, MERGED))
+
+    def active(self):
+        """Ids of the layers of this home that are mounted here (list of str)."""
+        home = os.path.realpath(self._store.home)
+        found = set()
+        for entry in mountinfo.mounts(below=home):
+            layer, _slash, rest = entry.mount_point[len(home) + 1 :].partition("/")
+            if rest == MERGED:
+                found.add(layer)
+        return sorted(found)
+
+    def held(self):
+        """Ids of the layers that somebody holds (list of str)."""
+        return [layer for layer in self._records.held() if self.counts(layer)]
+
+    def _valid(self, layer, mounted, repair):
+        """The layer's record as far as the kernel's mount table bears it out.
+
+        :raises LayerInUse: ``repair`` is asked for and the mount lives in another mount namespace.
+        """
+        record = self._records.read(layer)
+        if mounted or not record.counts:
+            return record
+        target = os.path.realpath(self._store.path(layer, MERGED))
+        process = mounts.mounted_in_namespace(record.mount_namespace, target)
+        if process is not None:
+            if not repair:
+                return record
+            raise LayerInUse(
+                "it is mounted in the mount namespace of process %d, held by %s" % (process, describe(record.counts)),
+                layer=layer,
+                path=target,
+                remedy="Work from that mount namespace: nsenter -m -t %d" % process,
+            )
+        if repair:
+            log.warning(
+                "layer %s: the references of %s were void, as the kernel has nothing mounted at %s; counting afresh",
+                layer, describe(record.counts), target,
+            )  # fmt: skip
+            self._records.forget(layer)
+        return NOBODY
+
+    def _mount(self, layer, target, mount_label):
+        """Mount a layer. Nothing stays of it where this fails."""
+        # The home must stand still between reading ``committed`` and mounting: a child may be in the making.
+        with self._runtime.home_lock(shared=True):
+            read_only = self._store.committed(layer)
+            links = self._store.lower_links(layer)
+            planned = mounts.plan(self._store.home, layer, links, read_only, self._features, mount_label)
+            try:
+                ensure_folder(target, 0o700, self._root)
+                self._perform(layer, planned)
+                if not read_only:
+                    # In a user namespace overlayfs needs this to move a folder up from a lower layer.
+                    os.chown(self._store.path(layer, WORK, WORK), *self._root, follow_symlinks=False)
+            except BaseException as error:
+                with contextlib.suppress(MountError):
+                    mounts.unmount(layer, target)
+                if isinstance(error, OSError) and not isinstance(error, MountError):
+                    raise from_os_error(MountError, "can't prepare the mount", error, layer=layer) from error
+                raise
+
+    def _perform(self, layer, planned):
+        """Make the mount; where the kernel answers with a bare ENOENT, say which lower layer is missing.
+
+        :raises LayerDamaged: a link of the chain, or the layer behind it, is missing.
+        """
+        try:
+            mounts.perform(layer, planned, self._features)
+        except MountError:
+            for folder in self._store.lower_dirs(layer):
+                if not os.path.isdir(folder):
+                    raise LayerDamaged(
+                        "its lower layer is missing",
+                        layer=layer,
+                        path=folder,
+                        remedy="Create that layer again, or remove this one",
+                    ) from None
+            raise
+
+
+def describe(counts):
+    """The holders of a count for people (str), such as ``web, ansible, 2 anonymous``."""
+    names = [name for name in sorted(counts) if name != ANONYMOUS]
+    if counts.get(ANONYMOUS):
+        names.append("%d anonymous" % counts[ANONYMOUS])
+    return ", ".join(names) or "nobody"

@@ -1,0 +1,358 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""Layers appear, change and vanish by one rename: the only place that writes to a home.
+
+What is not ready yet lies in ``.staging/<random>/`` on the home's file system, locked by its maker. So after
+a kill or a power cut at any instant a layer is there whole or not at all, and what nobody holds a lock on any
+more is swept away. The ``link`` file of a staged layer is written before the symbolic link of that name, which is
+how the sweep finds a link that leads nowhere yet, or no longer.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import secrets
+from typing import NamedTuple
+
+from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
+from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK
+from .linux import fs
+from .locks import flock
+from .tree import remove_tree
+
+log = logging.getLogger("overlay2")
+
+#: Characters of a link id: 26 x 5 bits; 128 of them with ``l/`` and ``:`` leave 512 bytes of a page for a label.
+LINK_LENGTH = 26
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_KNOWN = frozenset((DIFF, WORK, MERGED, LINK, LOWER, COMMITTED, RECORD))
+
+
+class Staged(NamedTuple):
+    """A layer folder that is being built, or taken apart, out of sight."""
+
+    #: The folder (str).
+    path: str
+    #: It opened, which also holds its lock (int).
+    descriptor: int
+
+    def child(self, name):
+        """Path (str) of something in it."""
+        return os.path.join(self.path, name)
+
+
+def link_id():
+    """A new name for ``l/`` (str): 26 random characters of RFC 4648 base32; moby's GenerateID."""
+    return base64.b32encode(secrets.token_bytes((LINK_LENGTH * 5 + 7) // 8)).decode("ascii")[:LINK_LENGTH]
+
+
+def make_folder(path, mode, owner):
+    """mkdir(2) with exactly this mode, whatever the umask, and this (uid, gid)."""
+    os.mkdir(path, mode)
+    os.chmod(path, mode)
+    if owner != (os.geteuid(), os.getegid()):
+        os.chown(path, *owner)
+
+
+def ensure_folder(path, mode, owner):
+    """Make a folder with its parents, or bring an existing one to this mode and owner; moby's MkdirAllAndChown.
+
+    :raises NotADirectoryError: something else has the name.
+    """
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        if parent and not os.path.isdir(parent):
+            ensure_folder(parent, mode, owner)
+        with contextlib.suppress(FileExistsError):  # another process may be as far
+            make_folder(path, mode, owner)
+        return
+    if not os.path.isdir(path):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    if info.st_mode & 0o7777 != mode:
+        os.chmod(path, mode)
+    if (info.st_uid, info.st_gid) != owner:
+        os.chown(path, *owner)
+
+
+def sync_folder(path):
+    """Make the names in a folder survive a power cut: fsync(2) of the folder."""
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_new(folder, name, content, mode, sync=True):
+    """Write a file that does not exist yet.
+
+    :param folder: descriptor of the folder it goes into (int).
+    :param sync: have it on disk when this returns.
+    """
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+    try:
+        os.fchmod(descriptor, mode)
+        os.write(descriptor, content)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Staging:
+    """Builds, shows, exchanges and removes layer folders of one home.
+
+    :param store: the home's :class:`~.layers.Store`.
+    :param root: host (uid, gid) of container root.
+    :param durable: what is done must survive a power cut (``overlay2.sync=full``).
+    """
+
+    def __init__(self, store, root, durable):
+        self._store = store
+        self._root = root
+        self.durable = durable
+        self._folder = os.path.join(store.home, STAGING)
+
+    @contextlib.contextmanager
+    def stage(self):
+        """A new empty :class:`Staged` folder; whatever of it was not published is gone afterwards."""
+        staged = self._open_new()
+        try:
+            yield staged
+        finally:
+            try:
+                if os.fstat(staged.descriptor).st_nlink and os.path.lexists(staged.path):
+                    self._discard(staged.path)
+            finally:
+                os.close(staged.descriptor)
+
+    def _open_new(self):
+        while True:
+            path = self._new_path()
+            make_folder(path, 0o710, (os.geteuid(), self._root[1]))
+            staged = self._locked(path)
+            if staged is not None:
+                return staged
+
+    def _new_path(self):
+        if not os.path.isdir(self._folder):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._folder, 0o700)
+        return os.path.join(self._folder, secrets.token_hex(8))
+
+    def _locked(self, path):
+        """The folder at ``path``, locked; None where a sweep was quicker."""
+        try:
+            descriptor = os.open(path, _DIRECTORY)
+        except FileNotFoundError:
+            return None
+        try:
+            flock(descriptor, fcntl.LOCK_EX, path)
+            if os.fstat(descriptor).st_nlink:
+                return Staged(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def furnish(self, staged, link, lower, record, sync):
+        """Write a layer's small files into its staged folder.
+
+        :param lower: content of its ``lower`` file (str), None for a layer without parent.
+        :param sync: have each on disk at once; not needed where :meth:`settle` follows.
+        """
+        write_new(staged.descriptor, LINK, os.fsencode(link), 0o644, sync)
+        if lower is not None:
+            write_new(staged.descriptor, LOWER, os.fsencode(lower), 0o644, sync)
+        if any(value is not None for value in record):
+            write_new(staged.descriptor, RECORD, record.encode(), 0o644, sync and self.durable)
+
+    def settle(self, staged):
+        """Have all of a staged layer's files on disk, by one syncfs(2), before it is shown."""
+        if self.durable:
+            try:
+                fs.syncfs(staged.descriptor)
+            except OSError as error:
+                raise from_os_error(Overlay2Error, "can't write the layer to disk", error, path=staged.path) from error
+
+    def make_diff(self, staged):
+        """Make the empty ``diff`` folder of a new layer."""
+        make_folder(staged.child(DIFF), 0o755, self._root)
+
+    def make_work(self, staged):
+        """Make the empty ``work`` folder of a layer with a parent."""
+        make_folder(staged.child(WORK), 0o700, self._root)
+
+    def commit(self, layer):
+        """Mark a layer as somebody's parent; moby writes the empty file ``committed``."""
+        if self._store.committed(layer):
+            return
+        path = self._store.path(layer)
+        descriptor = os.open(path, _DIRECTORY)
+        try:
+            write_new(descriptor, COMMITTED, b"", 0o600, sync=False)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def publish(self, staged, layer, link):
+        """Show a staged layer under its id. The caller holds the layer's and the home's lock.
+
+        :raises LayerExists: the id is taken.
+        """
+        self.sync_names(staged.path)
+        links = os.path.join(self._store.home, LINK_DIR)
+        os.symlink(os.path.join("..", layer, DIFF), os.path.join(links, link))
+        self.sync_names(links)
+        target = self._store.path(layer)
+        try:
+            fs.rename(staged.path, target, fs.RENAME_NOREPLACE)
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                raise LayerExists("it exists already", layer=layer, path=target) from error
+            if error.errno != errno.EINVAL:
+                raise
+            # A file system without the flag; the locks keep the name free between the two lines.
+            if os.path.lexists(target):
+                raise LayerExists("it exists already", layer=layer, path=target) from error
+            os.rename(staged.path, target)
+        self.sync_names(self._store.home)
+
+    def exchange(self, staged, layer):
+        """Put a staged layer in the place of the one that has the id, which is gone when the stage ends.
+
+        The caller holds the layer's and the home's lock.
+
+        :raises NotSupported: the file system can't exchange two names in one step.
+        """
+        target = self._store.path(layer)
+        self._carry_foreign(staged, target)
+        self.sync_names(staged.path)
+        try:
+            fs.rename(staged.path, target, fs.RENAME_EXCHANGE)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise NotSupported(
+                    "the file system can't exchange two folders in one step (RENAME_EXCHANGE)",
+                    layer=layer,
+                    path=target,
+                    remedy="Remove the layer and create it again with its content",
+                ) from error
+            raise
+        self.sync_names(self._store.home)
+
+    def _carry_foreign(self, staged, target):
+        """Give the staged layer a second name of every file that another program keeps in the layer's folder."""
+        for name in os.listdir(target):
+            if name in _KNOWN:
+                continue
+            source = os.path.join(target, name)
+            try:
+                os.link(source, staged.child(name), follow_symlinks=False)
+            except OSError as error:
+                raise from_os_error(
+                    Overlay2Error, "the layer's folder holds something that can't be kept while it is replaced", error, path=source
+                ) from error
+
+    def withdraw(self, layer):
+        """Remove a layer: out of sight by one rename, then its link, then its files.
+
+        The caller holds the layer's and the home's lock for the first step only: run what this returns after
+        letting go of the home.
+
+        :returns: a function that removes the files.
+        """
+        path = self._store.path(layer)
+        hidden = self._new_path()
+        descriptor = os.open(path, _DIRECTORY)
+        try:
+            flock(descriptor, fcntl.LOCK_EX, path)
+            os.rename(path, hidden)
+            self._drop_link(hidden)
+            self.sync_names(self._store.home)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+        def finish():
+            try:
+                remove_tree(hidden)
+            finally:
+                os.close(descriptor)
+
+        return finish
+
+    def sweep(self):
+        """Remove what a process left in the staging folder that is no longer alive.
+
+        :returns: how many folders were removed (int).
+        """
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return 0
+        swept = 0
+        for name in names:
+            path = os.path.join(self._folder, name)
+            try:
+                descriptor = os.open(path, _DIRECTORY)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._discard(path)
+                swept += 1
+            except BlockingIOError:
+                pass  # its maker is at work
+            except OSError as error:
+                log.warning("can't sweep the left-over %s: %s", path, error)
+            finally:
+                os.close(descriptor)
+        if swept:
+            log.info("swept %d unfinished layers out of %s", swept, self._folder)
+        return swept
+
+    def _discard(self, path):
+        self._drop_link(path)
+        remove_tree(path)
+
+    def _drop_link(self, path):
+        """Remove the link in ``l/`` of a layer folder that has left its place, or never had one.
+
+        A link that a layer in sight still goes by stays: an exchanged folder has its successor's link.
+        """
+        try:
+            with open(os.path.join(path, LINK), encoding="ascii") as source:
+                link = source.read()
+        except (OSError, UnicodeDecodeError):
+            return
+        if not link or "/" in link or link in (".", ".."):
+            log.error("refusing to remove the link '%s' of %s", link, path)
+            return
+        symlink = os.path.join(self._store.home, LINK_DIR, link)
+        try:
+            owner = os.path.join(self._store.home, LINK_DIR, os.path.dirname(os.readlink(symlink)), LINK)
+        except OSError:
+            return
+        with contextlib.suppress(OSError):
+            with open(owner, encoding="ascii") as source:
+                if source.read() == link:
+                    return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(symlink)
+
+    def sync_names(self, folder):
+        """fsync a folder where what is done must survive a power cut."""
+        if self.durable:
+            sync_folder(folder)
