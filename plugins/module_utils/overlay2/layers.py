@@ -273,14 +273,15 @@ class Store:
         return sorted(found)
 
     def links(self):
-        """All of ``l/``: link name to layer id (dict of str), None for a link that has no layer's form."""
+        """All of ``l/``: link name to layer id (dict of str), None for a link that leads to no layer."""
         found = {}
         try:
             names = os.listdir(os.path.join(self.home, LINK_DIR))
         except FileNotFoundError:
             return found
         for name in names:
-            found[name] = _layer_of_link(os.path.join(self.home, LINK_DIR, name))
+            layer = _layer_of_link(os.path.join(self.home, LINK_DIR, name))
+            found[name] = layer if layer is not None and self.exists(layer) else None
         return found
 
     def describe(self, layer, links):
@@ -308,7 +309,7 @@ class Store:
         lower = []
         for entry in lower_links:
             below = links.get(entry[len(LINK_DIR) + 1 :])
-            if below is None or not self.exists(below):
+            if below is None:
                 problems.append("its lower chain names %s, which leads nowhere" % entry)
             lower.append(below or entry)
         if len(lower_links) > MAX_DEPTH:

@@ -93,15 +93,12 @@ class RuntimeState:
         try:
             for folder in (os.path.dirname(self.path), self.path, self.holders_dir, self._locks_dir):
                 os.makedirs(folder, mode=0o700, exist_ok=True)
-            owner = os.stat(self.path, follow_symlinks=False)
+            _refuse_foreign(self.path)
+            if RUN_ROOT_VARIABLE not in os.environ:
+                # The last resort lies where everybody may make folders.
+                _refuse_foreign(os.path.dirname(self.path))
         except OSError as error:
             raise from_os_error(NotSupported, "the runtime folder can't be made", error, path=self.path) from error
-        if owner.st_uid != os.geteuid() or not stat.S_ISDIR(owner.st_mode):
-            raise NotSupported(
-                "the runtime folder belongs to uid %d" % owner.st_uid,
-                path=self.path,
-                remedy="Point %s at a folder of your own" % RUN_ROOT_VARIABLE,
-            )
         self._made = True
 
     def scratch(self):
@@ -127,6 +124,16 @@ class RuntimeState:
         """Drop the lock file of a removed layer. Only for who holds that lock."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._locks_dir, layer))
+
+
+def _refuse_foreign(folder):
+    info = os.stat(folder, follow_symlinks=False)
+    if info.st_uid != os.geteuid() or not stat.S_ISDIR(info.st_mode):
+        raise NotSupported(
+            "the runtime folder belongs to uid %d" % info.st_uid,
+            path=folder,
+            remedy="Point %s at a folder of your own" % RUN_ROOT_VARIABLE,
+        )
 
 
 @contextlib.contextmanager

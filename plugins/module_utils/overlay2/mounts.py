@@ -154,19 +154,23 @@ def _configure(planned, features, name):
         mount.attach(context, name(planned.target))
 
 
-def is_mounted(target):
+def is_mounted(target, strict=False):
     """Whether an overlay is mounted exactly at ``target`` (bool): the kernel's word, not that of a file.
 
-    :raises MountError: something else is mounted there.
+    :param strict: for those who would mount or unmount there.
+    :raises MountError: ``strict``, and something else is mounted there.
     """
     mounted = fs.is_mount_point(target)
     if mounted is None:  # before Linux 5.8
         mounted = any(entry.mount_point == os.path.realpath(target) for entry in mountinfo.mounts(below=os.path.realpath(target)))
-    if mounted and fs.magic(target) != fs.OVERLAYFS_MAGIC:
+    if not mounted:
+        return False
+    is_overlay = fs.magic(target) == fs.OVERLAYFS_MAGIC
+    if strict and not is_overlay:
         raise MountError(
             "something that is no overlay is mounted on its merged folder", path=target, remedy="Unmount it: umount %s" % target
         )
-    return mounted
+    return is_overlay
 
 
 def mounted_in_namespace(namespace, target):

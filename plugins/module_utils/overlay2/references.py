@@ -11,7 +11,7 @@ import logging
 import os
 
 from . import mounts
-from .errors import LayerDamaged, LayerInUse, MountError, from_os_error
+from .errors import LayerDamaged, LayerInUse, MountError, Overlay2Error, from_os_error
 from .holders import ANONYMOUS, NOBODY, Holders
 from .layers import LOWER, MERGED, WORK
 from .linux import kernel, mountinfo
@@ -53,7 +53,7 @@ class References:
                     self._records.write(layer, self._records.read(layer).taken(holder))
                 return self._store.path(layer, "diff")
             target = self._store.path(layer, MERGED)
-            mounted = mounts.is_mounted(target)
+            mounted = mounts.is_mounted(target, strict=True)
             record = self._valid(layer, mounted, repair=True)
             if mounted and not record.counts:
                 log.info("layer %s was mounted but held by nobody; taking the mount over", layer)
@@ -78,7 +78,7 @@ class References:
                 self._records.write(layer, self._records.read(layer).dropped(holder))
                 return
             target = self._store.path(layer, MERGED)
-            record = self._valid(layer, mounts.is_mounted(target), repair=True)
+            record = self._valid(layer, mounts.is_mounted(target, strict=True), repair=True)
             left = record.dropped(holder)
             if not left.counts:
                 mounts.unmount(layer, target)
@@ -165,7 +165,7 @@ class References:
             except BaseException as error:
                 with contextlib.suppress(MountError):
                     mounts.unmount(layer, target)
-                if isinstance(error, OSError) and not isinstance(error, MountError):
+                if isinstance(error, OSError) and not isinstance(error, Overlay2Error):
                     raise from_os_error(MountError, "can't prepare the mount", error, layer=layer) from error
                 raise
 

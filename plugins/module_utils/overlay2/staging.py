@@ -57,9 +57,8 @@ def link_id():
 def make_folder(path, mode, owner):
     """mkdir(2) with exactly this mode, whatever the umask, and this (uid, gid)."""
     os.mkdir(path, mode)
+    os.chown(path, *owner)
     os.chmod(path, mode)
-    if owner != (os.geteuid(), os.getegid()):
-        os.chown(path, *owner)
 
 
 def ensure_folder(path, mode, owner):
@@ -125,14 +124,17 @@ class Staging:
 
     @contextlib.contextmanager
     def stage(self):
-        """A new empty :class:`Staged` folder; whatever of it was not published is gone afterwards."""
+        """A new empty :class:`Staged` folder; what is at its place in the end, unpublished or exchanged, is removed."""
         staged = self._open_new()
         try:
             yield staged
         finally:
             try:
-                if os.fstat(staged.descriptor).st_nlink and os.path.lexists(staged.path):
+                if os.path.lexists(staged.path):
                     self._discard(staged.path)
+            except OSError as error:
+                # It is out of sight, and the next driver tries again; what was done or went wrong before matters more.
+                log.warning("can't remove the left-over %s yet: %s", staged.path, error)
             finally:
                 os.close(staged.descriptor)
 
