@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A real dockerd's home read here, a home made here read by a real dockerd.
 
-What is compared is exact. Where the two may differ, the difference is named, with its reason, by one of the
-functions at the end, and nothing else is let through.
+What is compared is exact. Where the two may differ, the difference is named, with its reason, by a function of
+peers.tarfacts or peers.diskfacts (neutral, in_second_version, normalised, applied), and nothing else is let through.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import time
 import pytest
 from overlay2 import Driver
 from overlay2.layers import RECORD
-from peers import diskfacts, dockerd, material, tarfacts
+from peers import archives, diskfacts, dockerd, material, tarfacts
 from support import host
 
 pytestmark = [pytest.mark.root, pytest.mark.interop]
@@ -78,8 +78,8 @@ def test_diff_equals_the_saved_layer_entry_by_entry(driver, image, step):
         theirs = tarfacts.entries(stream)
     if step == "base":
         # The archive that was imported, given back as it came: its third version of a capability too.
-        theirs = [in_the_version_a_layer_carries(entry) for entry in theirs]
-    assert all_neutral(ours) == all_neutral(theirs)
+        theirs = [tarfacts.in_second_version(entry) for entry in theirs]
+    assert tarfacts.neutral(ours) == tarfacts.neutral(theirs)
     assert ours
 
 
@@ -176,7 +176,7 @@ def test_diff_of_a_container_equals_its_commit(docker, driver, container, tmp_pa
         ours = stream.read()
     with open(saved.path, "rb") as stream:
         theirs = stream.read()
-    assert all_neutral(tarfacts.entries(ours)) == all_neutral(tarfacts.entries(theirs))
+    assert tarfacts.neutral(tarfacts.entries(ours)) == tarfacts.neutral(tarfacts.entries(theirs))
     assert tarfacts.normalised(ours) == tarfacts.normalised(theirs)
 
 
@@ -263,7 +263,7 @@ def test_on_disk_format_is_dockerds(docker, image, home):
         assert_link(home, layer)
         assert_link(docker.home, layer)
         assert links_as_ids(home, layer) == links_as_ids(docker.home, layer)
-        assert as_applied(os.path.join(ours, "diff")) == as_applied(os.path.join(theirs, "diff"))
+        assert diskfacts.applied(os.path.join(ours, "diff")) == diskfacts.applied(os.path.join(theirs, "diff"))
 
 
 def test_dockerd_applies_our_diffs(docker, image, tmp_path, home):
@@ -276,10 +276,39 @@ def test_dockerd_applies_our_diffs(docker, image, tmp_path, home):
     assert loaded["RootFS"]["Layers"] == diff_ids
     for original, copy in zip(image.layer_ids[1:], dockerd.layer_ids(loaded["GraphDriver"]["Data"])[1:]):
         folders = (os.path.join(docker.home, layer, "diff") for layer in (original, copy))
-        first, second = (as_applied(folder) for folder in folders)
+        first, second = (diskfacts.applied(folder) for folder in folders)
         assert first == second
     script = "test -u /etc/copied && test ! -e /etc/gone && test -p /special/fifo && test -e /trees/opaque/new"
     docker.wait(docker.run("ours:1", "/bin/busybox", "sh", "-ec", script))
+
+
+@pytest.mark.parametrize("name", archives.ARCHIVES)
+def test_archives_are_applied_as_dockerd_applies_them(docker, image, tmp_path, home, name):
+    """What other programs write as layers: the folders that come of it are the same."""
+    archive = str(tmp_path / "layer.tar")
+    archives.ARCHIVES[name](archive)
+    listed = listed_folders(archive)
+    base = image.saved[0].path
+    write_image(str(tmp_path / "image.tar"), f"odd:{name}", [base, archive])
+    docker.load(str(tmp_path / "image.tar"))
+    theirs = dockerd.layer_ids(docker.json("GET", f"/images/odd:{name}/json")["GraphDriver"]["Data"])[-1]
+
+    driver = Driver(home)
+    for layer, parent, path in (("base", "", base), ("odd", "base", archive)):
+        with open(path, "rb") as stream:
+            driver.create(layer, parent, diff=stream)
+    theirs = diskfacts.applied(os.path.join(docker.home, theirs, "diff"), listed)
+    assert diskfacts.applied(os.path.join(home, "odd", "diff"), listed) == theirs
+
+
+@pytest.mark.parametrize("name", archives.REFUSED_BY_PEERS)
+def test_archives_that_dockerd_refuses(docker, image, tmp_path, name):
+    """A difference on purpose; test_containers_storage.py holds ours against GNU tar."""
+    write, words = archives.REFUSED_BY_PEERS[name]
+    write(str(tmp_path / "layer.tar"))
+    write_image(str(tmp_path / "image.tar"), "odd:refused", [str(tmp_path / "layer.tar")])
+    with pytest.raises(dockerd.DockerError, match=words):
+        docker.load(str(tmp_path / "image.tar"))
 
 
 def test_dockerd_runs_on_a_home_made_here(image):
@@ -352,7 +381,7 @@ def sha256(path):
 
 
 def write_image(archive, reference, layers):
-    """Write a docker-save archive of open diff streams, lowest first; gives their diff IDs."""
+    """Write a docker-save archive of tars (paths, or open streams), lowest first; gives their diff IDs."""
     folder = archive + ".d"
     os.mkdir(folder)
     names, diff_ids = [], []
@@ -369,6 +398,11 @@ def write_image(archive, reference, layers):
     with tarfile.open(archive, "w") as image:
         image.add(folder, arcname=".")
     return diff_ids
+
+
+def listed_folders(archive):
+    with open(archive, "rb") as stream:
+        return {entry.name for entry in tarfacts.entries(stream) if entry.kind == "dir"}
 
 
 def assert_same_item(ours, theirs):
@@ -398,42 +432,6 @@ def links_as_ids(home, layer):
     return re.sub(r"l/([A-Z2-7]{26})", lambda match: os.readlink(os.path.join(home, "l", match[1])), text)
 
 
-# --- what may differ, and why -----------------------------------------------------------------------------------------
-
-
-def all_neutral(entries):
-    """Entries without what means nothing: the time and link name of one that hides (see tarfacts.normalised)."""
-    return [
-        entry._replace(mtime=0, linkname="") if os.path.basename(entry.name).startswith(".wh.") else entry
-        for entry in entries
-    ]
-
-
-def in_the_version_a_layer_carries(entry):
-    """A capability of version 3 names the root of a user namespace; a diff carries version 2, which names none."""
-    value = entry.capability
-    return entry._replace(capability=value[:3] + b"\x02" + value[4:20]) if value[3:4] == b"\x03" else entry
-
-
 def as_json_shows(path):
     """A path as dockerd's JSON answers show it: what is not UTF-8 is replaced."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def as_applied(folder):
-    """What lies in a diff folder, less what no archive says.
-
-    * the times of whiteouts, and of the folder itself, are those of the moment they were made;
-    * overlayfs notes things of its own on the upper folder of a mount (impure, origin, uuid); opaque is what counts.
-    """
-    found = []
-    for item in diskfacts.items(folder):
-        if item.name == "" or (stat.S_ISCHR(item.mode) and item.device == 0):
-            item = item._replace(mtime=0)
-        kept = [
-            (name, value)
-            for name, value in item.xattrs
-            if name == "trusted.overlay.opaque" or not name.startswith("trusted.overlay.")
-        ]
-        found.append(item._replace(xattrs=tuple(kept)))
-    return found

@@ -38,16 +38,18 @@ class Store:
         with open(self._config, "w") as config:
             config.write(f'[storage]\ndriver = "overlay"\ngraphroot = "{self.root}"\nrunroot = "{self.runroot}"\n')
 
-    def run(self, command, *arguments, stdout=subprocess.PIPE):
+    def command(self, *arguments):
+        """The command line (list of str) of one call on this store."""
+        return ["env", "CONTAINERS_STORAGE_CONF=" + self._config, "containers-storage", *arguments]
+
+    def run(self, *arguments):
         """Run one command; its output as bytes. Raises :class:`StorageError` with what it said on failure."""
         done = subprocess.run(
-            ["containers-storage", command, *list(arguments)],
-            check=False, stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-            env=environment(CONTAINERS_STORAGE_CONF=self._config),
-        )  # fmt: skip
+            self.command(*arguments), check=False, stdin=subprocess.DEVNULL, capture_output=True, env=environment()
+        )
         if done.returncode != 0:
-            said = (done.stderr + (done.stdout or b"")).decode(errors="replace").strip()
-            raise StorageError(f"containers-storage {command} {' '.join(arguments)}: {said}")
+            said = (done.stderr + done.stdout).decode(errors="replace").strip()
+            raise StorageError(f"containers-storage {' '.join(arguments)}: {said}")
         return done.stdout
 
     def create(self, layer, parent=""):
@@ -64,11 +66,12 @@ class Store:
         :param own: what its driver writes; else the archive that was applied, which it keeps the frame of (tar-split)
             and gives back bit for bit.
         """
-        with self._without_frame(layer) if own else contextlib.nullcontext():
+        with self.without_frame(layer) if own else contextlib.nullcontext():
             return self.run("diff", "--uncompressed", layer, *([parent] if parent else []))
 
     @contextlib.contextmanager
-    def _without_frame(self, layer):
+    def without_frame(self, layer):
+        """For the length of a ``with`` block, the store has forgotten the frame of the archive applied to `layer`."""
         frame = os.path.join(self.root, "overlay-layers", layer + ".tar-split.gz")
         aside = frame + ".aside"
         if not os.path.exists(frame):

@@ -39,6 +39,28 @@ def items(folder):
     return sorted(found)
 
 
+def applied(folder, listed=None):
+    """What lies in a layer's diff folder, less what no archive says.
+
+    * the times of whiteouts, of the folder itself, and of folders that the archive does not list (those not in
+      `listed`, a set of names; None: it lists all), are those of the moment they were made;
+    * overlayfs notes things of its own on the upper folder of a mount (impure, origin, uuid); opaque is what counts.
+    """
+    found = []
+    for item in items(folder):
+        is_whiteout = stat.S_ISCHR(item.mode) and item.device == 0
+        is_implied = stat.S_ISDIR(item.mode) and listed is not None and item.name not in listed
+        if item.name == "" or is_whiteout or is_implied:
+            item = item._replace(mtime=0)
+        kept = [
+            (name, value)
+            for name, value in item.xattrs
+            if name == "trusted.overlay.opaque" or not name.startswith("trusted.overlay.")
+        ]
+        found.append(item._replace(xattrs=tuple(kept)))
+    return found
+
+
 def _item(path, name, first_names):
     info = os.lstat(path)
     is_file = stat.S_ISREG(info.st_mode)

@@ -189,10 +189,9 @@ class Dockerd:
         :param save_to: an empty folder that will hold the saved layers.
         """
         inspect = self.json("GET", f"/images/{reference}/json")
-        saved = self.save(reference, save_to)
         steps = self.json("GET", f"/images/{reference}/history")
-        with open(os.path.join(save_to, inspect["Id"].split(":")[1] + ".json")) as config:
-            made_layers = [not step.get("empty_layer") for step in json.load(config)["history"]]
+        saved = self.save(reference, save_to)
+        made_layers = [not step.get("empty_layer") for step in _saved_config(save_to)[0]["history"]]
         return Image(
             inspect=inspect,
             archive=os.path.join(save_to, ARCHIVE),
@@ -207,12 +206,10 @@ class Dockerd:
         with open(archive, "wb") as target:
             self._request("GET", "/images/get", {"names": reference}, into=target)
         subprocess.run(["tar", "-xf", archive, "-C", folder], check=True)
-        with open(os.path.join(folder, "manifest.json")) as manifest:
-            entry = json.load(manifest)[0]
-        with open(os.path.join(folder, entry["Config"])) as config:
-            diff_ids = json.load(config)["rootfs"]["diff_ids"]
+        config, layers = _saved_config(folder)
         return tuple(
-            SavedLayer(diff_id, os.path.join(folder, path)) for diff_id, path in zip(diff_ids, entry["Layers"])
+            SavedLayer(diff_id, os.path.join(folder, path))
+            for diff_id, path in zip(config["rootfs"]["diff_ids"], layers)
         )
 
     # -- containers
@@ -302,6 +299,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+def _saved_config(folder):
+    """Of an unpacked `docker save`: the image's configuration (a dict) and the names of its layers, lowest first."""
+    with open(os.path.join(folder, "manifest.json")) as source:
+        manifest = json.load(source)[0]
+    with open(os.path.join(folder, manifest["Config"])) as source:
+        return json.load(source), manifest["Layers"]
 
 
 def layer_ids(data):

@@ -33,13 +33,13 @@ CHANGES = {
         rm -r trees/opaque && mkdir trees/opaque && echo new > trees/opaque/new     # opaque, and something in it
         rm -r trees/emptied && mkdir trees/emptied                      # opaque and empty
         rm -r trees/to-file && echo file > trees/to-file
-        rm etc/to-folder && mkdir etc/to-folder && echo in > etc/to-folder/in
         rm etc/to-link && ln -s replaced etc/to-link
         rm etc/link-to-folder && mkdir etc/link-to-folder
         mv etc/moved etc/moved-here
         mv trees/moved trees/moved-here
         rm -r trees/deleted-below/below                                 # a whiteout inside a folder that stays
     """,
+    "file-to-folder": "rm etc/to-folder && mkdir etc/to-folder && echo in > etc/to-folder/in",
     "links": """
         echo one > links/new
         ln links/new links/new-too

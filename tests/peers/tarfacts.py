@@ -106,6 +106,20 @@ def _digest(content):
     return digest.hexdigest()
 
 
+def neutral(found):
+    """Entries without what means nothing: the time and link name of one that hides (see :func:`normalised`)."""
+    return [
+        entry._replace(mtime=0, linkname="") if os.path.basename(entry.name).startswith(".wh.") else entry
+        for entry in found
+    ]
+
+
+def in_second_version(entry):
+    """A capability of version 3 names the root of a user namespace; a diff carries version 2, which names none."""
+    value = entry.capability
+    return entry._replace(capability=value[:3] + b"\x02" + value[4:20]) if value[3:4] == b"\x03" else entry
+
+
 def by_name(found):
     """Dict of name to entry; refuses an archive that names one thing twice, as that hides differences."""
     named = {entry.name: entry for entry in found}

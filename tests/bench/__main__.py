@@ -1,0 +1,142 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""`python tests/bench`: how long applying and diffing a layer of many small files takes, and how much memory.
+
+Beside containers-storage and GNU tar, on the same tree and disk, in the same run, one after the other in each round.
+Every figure is that of a whole process, its start and end included, as a user meets it; the table has the medians.
+Memory is the largest resident set of the process or one of its children.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from peers import containers_storage, scratch
+
+OURS = Path(__file__).with_name("ours.py")
+PEER = "containers-storage"
+
+
+class Sample(NamedTuple):
+    """One run: wall clock in seconds, peak resident set in bytes."""
+
+    seconds: float
+    memory: int
+
+
+def main():
+    """Measure and print the table."""
+    arguments = parser().parse_args()
+    os.environ.pop("OVERLAY2_RUN_ROOT", None)
+    with scratch("bench") as folder, containers_storage.store() as store:
+        os.environ["OVERLAY2_RUN_ROOT"] = os.path.join(folder, "run")
+        print(f"{arguments.files} files of {arguments.size} bytes in {arguments.folders} folders,", end=" ", flush=True)
+        archive = make_archive(folder, arguments)
+        print(f"a tar of {os.path.getsize(archive) / 2**20:.1f} MiB; medians of {arguments.rounds} rounds")
+        samples = {}
+        for number in range(arguments.rounds + 1):
+            for key, sample in one_round(number, folder, archive, store):
+                if number:  # the first round warms caches
+                    samples.setdefault(key, []).append(sample)
+        print_table(samples)
+
+
+def parser():
+    """The command line."""
+    result = argparse.ArgumentParser(prog="python tests/bench", description=__doc__.split("\n")[0])
+    result.add_argument("--files", type=int, default=20_000, help="how many files (default: %(default)s)")
+    result.add_argument("--folders", type=int, default=200, help="in how many folders (default: %(default)s)")
+    result.add_argument("--size", type=int, default=1024, help="bytes in each (default: %(default)s)")
+    result.add_argument("--rounds", type=int, default=5, help="medians of how many rounds (default: %(default)s)")
+    return result
+
+
+def make_archive(folder, arguments):
+    """The tree as a tar, written once by GNU tar; the same bytes on every run. Gives its path."""
+    tree = os.path.join(folder, "tree")
+    for number in range(arguments.folders):
+        os.makedirs(os.path.join(tree, f"folder-{number:04}"))
+    for number in range(arguments.files):
+        content = hashlib.sha256(b"%d" % number).digest() * (arguments.size // 32 + 1)
+        name = f"folder-{number % arguments.folders:04}/file-{number:06}"
+        with open(os.path.join(tree, name), "wb") as file:
+            file.write(content[:arguments.size])
+    archive = os.path.join(folder, "layer.tar")
+    subprocess.run(
+        ["tar", "-C", tree, "--sort=name", "--numeric-owner", "--format=posix",
+         "--pax-option=delete=atime,delete=ctime", "--mtime=@1700000000", "-cf", archive, "."],
+        check=True,
+    )  # fmt: skip
+    shutil.rmtree(tree)
+    return archive
+
+
+def one_round(number, folder, archive, store):
+    """All programs once: yields ((operation, program), Sample)."""
+    home, layer, output = os.path.join(folder, "home"), f"layer{number}", os.path.join(folder, "diff.tar")
+    for sync in ("full", "none"):
+        ours = [sys.executable, str(OURS), home, sync]
+        run([*ours, "create", layer])
+        yield ("apply", f"overlay2 sync={sync}"), run([*ours, "apply", layer, archive])
+        yield ("diff", "overlay2"), run([*ours, "diff", layer], output)
+        yield ("changes", "overlay2"), run([*ours, "changes", layer])
+        run([*ours, "remove", layer])
+
+    store.create(layer)
+    yield ("apply", PEER), run(store.command("applydiff", "--file", archive, layer))
+    with store.without_frame(layer):
+        yield ("diff", PEER), run(store.command("diff", "--uncompressed", layer), output)
+    yield ("changes", PEER), run(store.command("changes", layer))
+    store.run("delete-layer", layer)
+
+    plain = os.path.join(folder, "plain")
+    os.mkdir(plain)
+    yield ("apply", "GNU tar"), run(["tar", "-C", plain, "-xpf", archive])
+    yield ("diff", "GNU tar"), run(["tar", "-C", plain, "-cf", "-", "."], output)
+    shutil.rmtree(plain)
+    os.unlink(output)
+
+
+def run(command, output=os.devnull):
+    """Run a command, its output in a file; gives its :class:`Sample`."""
+    with open(output, "wb") as target:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=target)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = status
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+    return Sample(seconds, usage.ru_maxrss * 1024)
+
+
+def print_table(samples):
+    """One line per operation and program, with the ratio to containers-storage."""
+    print(f"\n{'':8} {'':20} {'seconds':>8} {'peak MiB':>9}   times {PEER}'s")
+    medians = {
+        key: Sample(statistics.median(one.seconds for one in found), statistics.median(one.memory for one in found))
+        for key, found in samples.items()
+    }
+    for (operation, program), median in medians.items():
+        line = f"{operation:8} {program:20} {median.seconds:8.3f} {median.memory / 2**20:9.1f}"
+        peer = medians[operation, PEER]
+        if program != PEER:
+            line += f"   {median.seconds / peer.seconds:5.2f} in time, {median.memory / peer.memory:5.2f} in memory"
+        print(line)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
