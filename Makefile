@@ -61,7 +61,7 @@ lint: venv ## ruff, ansible-lint at the production profile, changelog, galaxy bu
 	rm -rf $(CACHE)/galaxy && ansible-galaxy collection build --force --output-path $(CACHE)/galaxy . 
 
 .PHONY: sanity
-sanity: venv ## ansible-test sanity on every Python of that core found here
+sanity: venv ## ansible-test sanity on every Python found (CORES="2.18 2.21" for other ansible-cores)
 	@$(BIN)/python scripts/ansible_test.py sanity
 
 .PHONY: unit
@@ -81,6 +81,10 @@ bench: venv ## The benchmark table
 .PHONY: test-vm
 test-vm: packages-vm $(VENV)/.dev-installed $(VENV)/.vm-installed .collections/ansible_collections/strata/overlay2 ## The VM scenario: XFS with quota, power cuts
 	@if [ -d molecule/vm ]; then molecule test --scenario-name vm; else echo "There is no VM scenario yet."; fi
+
+.PHONY: changelog
+changelog: venv ## Render CHANGELOG.rst from changelogs/fragments
+	antsibull-changelog release --update-existing --refresh
 
 .PHONY: clean
 clean: ## Remove what the targets above made in this folder

@@ -7,6 +7,9 @@ ansible-test insists on …/ansible_collections/strata/overlay2 as the real work
 ignore is copied to .cache/ansible_collections/strata/overlay2. It also wants each Python as `pythonX.Y` on PATH, and
 pip's bootstrap script, which it downloads from a host that a closed network may not reach; where its cache has none,
 a script is put there that has the same effect by way of ensurepip.
+
+The core is the environment's. CORES="2.18 2.21" takes others, each in an environment of its own in .cache, on the
+newest Python here that pip can install it on.
 """
 from __future__ import annotations
 
@@ -41,9 +44,25 @@ sys.exit(subprocess.call([sys.executable, "-m", "pip", "install"] + arguments))
 '''
 
 
-def write_bootstrap() -> None:
+def environment(core: str) -> Path:
+    """An environment with another ansible-core; returns its folder of programs."""
+    folder = CACHE / f"core-{core}"
+    if not (folder / ".installed").exists():
+        for interpreter in reversed(list(pythons.found().values())):
+            subprocess.run([interpreter, "-m", "venv", "--clear", folder], check=True)
+            command = [folder / "bin" / "python", "-m", "pip", "--quiet", "install", f"ansible-core=={core}.*"]
+            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+                break
+        else:
+            raise SystemExit(f"No Python found here can have ansible-core {core}.")
+        (folder / ".installed").touch()
+    return folder / "bin"
+
+
+def write_bootstrap(programs: Path) -> None:
     """Put a bootstrap script into ansible-test's cache for each pip version that it may ask for, where it has none."""
-    source = Path(sysconfig.get_path("purelib"), "ansible_test", "_internal", "python_requirements.py").read_text()
+    (file,) = programs.parent.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py")
+    source = file.read_text()
     folder = Path("~/.ansible/test/cache").expanduser()
     for version in set(re.findall(r"""\bpip=['"]([\d.]+)['"]""", source)):
         path = folder / "get_pip_{}.py".format(version.replace(".", "_"))
@@ -52,14 +71,13 @@ def write_bootstrap() -> None:
             path.write_text(BOOTSTRAP)
 
 
-def link_pythons() -> Path:
-    """Make a folder that holds pythonX.Y for each interpreter found, to be put at the front of PATH."""
+def link_pythons() -> None:
+    """Make a folder that holds pythonX.Y for each interpreter found."""
     folder = CACHE / "pythons"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for version, path in pythons.found().items():
         (folder / f"python{version}").symlink_to(path)
-    return folder
 
 
 def tracked_files() -> list[str]:
@@ -94,26 +112,35 @@ def copy_checkout() -> None:
     subprocess.run(["git", "init", "--quiet", str(COPY)], check=True)
 
 
-def main() -> int:
-    """Prepare the copy and the tools, then hand over; the exit status is ansible-test's."""
-    if len(sys.argv) < 2 or sys.argv[1] not in ("sanity", "integration"):
-        raise SystemExit(__doc__)
-    kind, arguments = sys.argv[1], sys.argv[2:]
-    write_bootstrap()
-    copy_checkout()
-    if kind == "integration" and not (COPY / "tests/integration/targets").is_dir():
-        print("There are no integration targets yet.")
-        return 0
-    scripts = Path(sysconfig.get_path("scripts"))
-    env = dict(os.environ, PATH=os.pathsep.join((str(scripts), str(link_pythons()), os.environ["PATH"])))
+def run(programs: Path, kind: str, arguments: list[str]) -> int:
+    """Run ansible-test of one environment in the copy; returns its exit status."""
+    write_bootstrap(programs)
+    env = dict(os.environ, PATH=os.pathsep.join((str(programs), str(CACHE / "pythons"), os.environ["PATH"])))
     env.pop("ANSIBLE_COLLECTIONS_PATH", None)
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [str(scripts / "ansible-test"), kind, "--color", "no" if not sys.stdout.isatty() else "yes"]
+    command = [str(programs / "ansible-test"), kind, "--color", "yes" if sys.stdout.isatty() else "no"]
     if kind == "sanity":
         command += ["--venv"]
     else:
         command += ["--allow-destructive", "--allow-root", "--python", "default"]
     return subprocess.run([*command, *arguments], cwd=COPY, env=env, check=False).returncode
+
+
+def main() -> int:
+    """Prepare the copy and the tools, then hand over; the exit status is the last of ansible-test's that is not 0."""
+    if len(sys.argv) < 2 or sys.argv[1] not in ("sanity", "integration"):
+        raise SystemExit(__doc__)
+    kind, arguments = sys.argv[1], sys.argv[2:]
+    copy_checkout()
+    link_pythons()
+    if kind == "integration" and not (COPY / "tests/integration/targets").is_dir():
+        print("There are no integration targets yet.")
+        return 0
+    status = 0
+    for core in os.environ.get("CORES", "").split() or [""]:
+        programs = environment(core) if core else Path(sysconfig.get_path("scripts"))
+        print(f"--- ansible-test {kind}, ansible-core {core or 'of the environment'}", flush=True)
+        status = run(programs, kind, arguments) or status
+    return status
 
 
 if __name__ == "__main__":
