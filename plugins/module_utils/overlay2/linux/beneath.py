@@ -1,0 +1,163 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Opening what lies beneath a folder, and never anything else, whatever symbolic links say.
+
+:func:`open_folder` asks openat2(2) with ``RESOLVE_BENEATH``. What that call can't do (it is of Linux 5.6,
+some seccomp filters refuse it, and it takes every absolute link for a way out) is done by a walk that opens
+one component at a time with ``O_NOFOLLOW``. The walk reads a link it meets, puts the link's text in the path
+and starts again at the root: so the walk that succeeds has followed no link and no ``..`` at all.
+
+Both are checked by the kernel at the moment of opening. Later calls work relative to the descriptor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+from ..errors import ArchiveError, BreakoutError
+from .libc import syscall
+
+#: The same number on every architecture (include/uapi/asm-generic/unistd.h).
+_SYS_OPENAT2 = 437
+
+#: include/uapi/linux/openat2.h
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+#: ``struct open_how``: flags, mode, resolve.
+_OPEN_HOW = struct.Struct("=QQQ")
+
+#: The kernel's own limit for links in one path (MAXSYMLINKS).
+_MAX_LINKS = 40
+
+#: openat2(2) is missing, filtered, or met an absolute link or a race: the walk decides.
+_WALK_INSTEAD = frozenset((errno.ENOSYS, errno.EPERM, errno.EXDEV, errno.EAGAIN))
+_NOT_A_FOLDER = frozenset((errno.ENOTDIR, errno.ELOOP))
+
+_PATH_ONLY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+def openat2(dir_fd, path, flags, mode=0, resolve=0):
+    """openat2(2).
+
+    :param path: relative to the folder ``dir_fd`` (bytes).
+    :param resolve: ``RESOLVE_*`` bits.
+    :returns: a descriptor (int).
+    :raises OSError: ``ENOSYS`` before Linux 5.6; ``EXDEV`` where the path leaves what ``resolve`` allows.
+    """
+    how = ctypes.create_string_buffer(_OPEN_HOW.pack(flags, mode, resolve), _OPEN_HOW.size)
+    return syscall(_SYS_OPENAT2, dir_fd, path, how, _OPEN_HOW.size, path=path)
+
+
+def open_folder(root_fd, path, make=None):
+    """Open a folder beneath another one.
+
+    Relative symbolic links are followed as long as they stay beneath ``root_fd``; an absolute link counts from
+    ``root_fd``, as it would for a process whose root that folder is.
+
+    :param path: clean and relative: no empty, ``.`` or ``..`` component (bytes); ``b""`` is the root itself.
+    :param make: called as ``make(dir_fd, name)`` with a folder's descriptor and a name in it (bytes) that is missing,
+        or is neither a folder nor a link. It makes the folder or raises. Never called for what a link points to.
+    :returns: an ``O_PATH`` descriptor (int) that the caller closes.
+    :raises BreakoutError: a relative link leads out.
+    :raises ArchiveError: a link points to nothing where something is to be made.
+    :raises OSError: the folder is missing, is none, or can't be opened.
+    """
+    try:
+        return openat2(root_fd, path or b".", _PATH_ONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+    except OSError as error:
+        missing = make is not None and error.errno in (errno.ENOENT, errno.ENOTDIR)
+        if not missing and error.errno not in _WALK_INSTEAD:
+            raise
+    return walk(root_fd, path, make)
+
+
+def walk(root_fd, path, make=None):
+    """:func:`open_folder` by steps that follow nothing; parameters and errors are the same."""
+    names = path.split(b"/") if path else []
+    own = len(names)  # how many of the last names are the caller's own, not a link's
+    for _attempt in range(_MAX_LINKS + 1):
+        descriptor, at, text = _descend(root_fd, names, len(names) - own, make)
+        if text is None:
+            return descriptor
+        # What stands before the link was just found to be folders, so ".." may be taken off as text.
+        rest = names[at + 1 :]
+        own = min(own, len(rest))
+        names = _join([] if text.startswith(b"/") else names[:at], text, path) + rest
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _descend(root_fd, names, borrowed, make):
+    """Go down ``names`` until the end or a link: (descriptor, None, None) or (None, index of the link, its text).
+
+    :param borrowed: that many of the first names came from a link and are not to be made.
+    """
+    current = os.open(b".", _PATH_ONLY, dir_fd=root_fd)
+    try:
+        for index, name in enumerate(names):
+            try:
+                below = _step(current, name)
+            except FileNotFoundError:
+                if make is None:
+                    raise
+                if index < borrowed:
+                    raise ArchiveError("a symbolic link on the way points to nothing", path=b"/".join(names)) from None
+                make(current, name)
+                below = _step(current, name)
+            except OSError as error:
+                if error.errno not in _NOT_A_FOLDER:
+                    raise
+                text = _link_text(current, name)
+                if text is not None:
+                    os.close(current)
+                    current = None
+                    return None, index, text
+                if make is None or index < borrowed:
+                    raise
+                make(current, name)
+                below = _step(current, name)
+            os.close(current)
+            current = below
+        found, current = current, None
+        return found, None, None
+    finally:
+        if current is not None:
+            os.close(current)
+
+
+def _step(dir_fd, name):
+    return os.open(name, _PATH_ONLY | os.O_NOFOLLOW, dir_fd=dir_fd)
+
+
+def _link_text(dir_fd, name):
+    """Where the link ``name`` points (bytes), or None if it is no link."""
+    try:
+        return os.readlink(name, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return None
+        raise
+
+
+def _join(before, text, path):
+    """The components of ``before`` followed by a link's text.
+
+    :raises BreakoutError: ``..`` leads above the root. For an absolute link the root is its own parent, as in chroot(2).
+    """
+    names, absolute = list(before), text.startswith(b"/")
+    for name in text.split(b"/"):
+        if name == b"..":
+            if names:
+                names.pop()
+            elif not absolute:
+                raise BreakoutError("a symbolic link leads out of the layer", path=path)
+        elif name not in (b"", b"."):
+            names.append(name)
+    return names

@@ -1,0 +1,287 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Compressed streams: told by their first bytes, read to their verified end, written so that equal input gives equal bytes.
+
+gzip, bzip2 and xz are in the standard library. zstd is from Python 3.14 on; before that the module
+``backports.zstd`` serves where it is installed, and else the program ``zstd``.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import io
+import lzma
+import re
+import zlib
+
+from ..errors import ArchiveError, CorruptArchive, OptionError, from_os_error
+from . import zstd
+
+#: First bytes of each format: RFC 1952, bzip2 (its version and level are text that a file name may start with, so the
+#: magic of the first block or of the end belongs to it), the .xz file format, RFC 8878 with its skippable frames.
+_MAGICS = (
+    ("gzip", re.compile(rb"\x1f\x8b\x08")),
+    ("bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
+    ("xz", re.compile(rb"\xfd7zXZ\0")),
+    ("zstd", re.compile(rb"(?:\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)")),
+)
+_LONGEST_MAGIC = 10
+
+_CHUNK = 1 << 17
+
+#: Most memory for one xz stream: its ``-9`` needs 65 MiB, and a header may ask for 4 GiB.
+_XZ_MEMORY = 256 << 20
+
+#: Each program's own default.
+_GZIP_LEVEL = 6
+_XZ_PRESET = 6
+
+#: What :func:`compressed` writes.
+METHODS = ("none", "gzip", "zstd", "xz")
+
+
+class _Source:
+    """The compressed stream: what was read to tell the format, then the rest.
+
+    :param stream: has ``readinto()`` or ``read()``.
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+        self._head = b""
+        self._by_read = not hasattr(stream, "readinto")
+
+    def kind(self):
+        """Name of the compression (str), or None."""
+        while len(self._head) < _LONGEST_MAGIC:
+            more = self._read(_LONGEST_MAGIC - len(self._head))
+            if not more:
+                break
+            self._head += more
+        for name, magic in _MAGICS:
+            if magic.match(self._head):
+                return name
+        return None
+
+    def read(self, size):
+        """Up to ``size`` bytes; none at the end of the stream."""
+        if self._head:
+            head, self._head = self._head[:size], self._head[size:]
+            return head
+        return self._read(size)
+
+    def readinto(self, view):
+        """Read into a memoryview; returns the number of bytes, 0 at the end of the stream."""
+        if self._by_read or self._head:
+            data = self.read(len(view))
+            view[: len(data)] = data
+            return len(data)
+        count = self._stream.readinto(view)
+        return _present(count)
+
+    def _read(self, size):
+        if self._by_read:
+            return _present(self._stream.read(size))
+        buffer = bytearray(size)
+        return bytes(buffer[: _present(self._stream.readinto(buffer))])
+
+
+def _present(result):
+    if result is None:
+        raise ArchiveError("the archive's stream is non-blocking and has nothing to read", remedy="Give a blocking stream")
+    return result
+
+
+class _Inflated(io.RawIOBase):
+    """Uncompressed bytes of a stream in one of the formats that the standard library reads.
+
+    :param start: makes a decompressor for one member; it has ``decompress(data, max_length)``, ``eof`` and ``unused_data``.
+    """
+
+    def __init__(self, source, start, name):
+        self._source = source
+        self._start = start
+        self._name = name
+        self._member = start()
+        self._pending = b""  # compressed bytes not taken yet
+        self._full = False  # the last call gave all the room it had: more may come without input
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        view = memoryview(buffer)
+        if not len(view):
+            return 0
+        try:
+            data = self._more(len(view))
+        except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) + zstd.ERRORS as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise CorruptArchive("the %s stream is damaged: %s" % (self._name, error)) from error
+        view[: len(data)] = data
+        return len(data)
+
+    def _more(self, size):
+        """Up to ``size`` uncompressed bytes; none at the verified end."""
+        while True:
+            if self._member.eof:
+                if not self._next_member():
+                    return b""
+            if not self._pending and not self._full:
+                self._pending = self._source.read(_CHUNK)
+                if not self._pending:
+                    raise CorruptArchive(
+                        "the %s stream is cut short" % self._name, remedy="Fetch it anew and compare its size"
+                    )
+            data = self._member.decompress(self._pending, size)
+            self._pending = self._rest()
+            self._full = len(data) == size
+            if data:
+                return data
+
+    def _rest(self):
+        """Input that the member has not used: zlib hands back what it had no room for, the others keep it."""
+        if self._member.eof:
+            return self._member.unused_data
+        return getattr(self._member, "unconsumed_tail", b"")
+
+    def _next_member(self):
+        """Whether another member follows; zeros after the last are padding, anything else is damage."""
+        self._pending = self._pending.lstrip(b"\0")
+        while not self._pending:
+            more = self._source.read(_CHUNK)
+            if not more:
+                return False
+            self._pending = more.lstrip(b"\0")
+        self._member = self._start()
+        self._full = False
+        return True
+
+
+def _gzip(source):
+    return _Inflated(source, lambda: zlib.decompressobj(wbits=31), "gzip")
+
+
+def _bzip2(source):
+    return _Inflated(source, bz2.BZ2Decompressor, "bzip2")
+
+
+def _xz(source):
+    def start():
+        return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+    return _Inflated(source, start, "xz")
+
+
+def _zstd(source):
+    if zstd.module is not None:
+        return _Inflated(source, zstd.module.ZstdDecompressor, "zstd")
+    return zstd.Reader(source)
+
+
+_READERS = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _zstd}
+
+
+@contextlib.contextmanager
+def decompressed(stream):
+    """The uncompressed bytes of a stream, compressed or not.
+
+    Several members, streams or frames one after the other are one stream, as for the programs. The end is reached,
+    and the checksums are verified, only when ``readinto()`` has returned 0.
+
+    :param stream: a binary file with ``readinto()`` or ``read()``; it is never sought and not closed.
+    :returns: a context manager giving an object with ``readinto()``.
+    :raises CorruptArchive: from ``readinto()``: the stream is cut short or damaged.
+    :raises CompressionNotSupported: it is zstd, and nothing here reads that.
+    """
+    source = _Source(stream)
+    try:
+        kind = source.kind()
+    except OSError as error:
+        raise from_os_error(ArchiveError, "the archive can't be read", error) from error
+    if kind is None:
+        yield source
+        return
+    with contextlib.closing(_READERS[kind](source)) as reader:
+        yield reader
+
+
+class _Deflated:
+    """A writer that compresses into another one.
+
+    :param compressor: has ``compress(data)`` and ``flush()``.
+    """
+
+    def __init__(self, target, compressor):
+        self._target = target
+        self._compressor = compressor
+
+    def write(self, data):
+        """Compress ``data`` (bytes); returns its length, all of which is always taken."""
+        write_all(self._target, self._compressor.compress(data))
+        return len(data)
+
+    def finish(self):
+        """Write what ends the stream."""
+        write_all(self._target, self._compressor.flush())
+
+
+def write_all(target, data):
+    """Write all of ``data`` to a raw binary file, which may take it in parts."""
+    view = memoryview(data)
+    while len(view):
+        count = target.write(view)
+        if count is None:
+            raise ArchiveError("the stream to write to is non-blocking and takes nothing", remedy="Give a blocking stream")
+        view = view[count:]
+
+
+class _Plain:
+    """A writer that passes on what it is given, all of it."""
+
+    def __init__(self, target):
+        self._target = target
+
+    def write(self, data):
+        """Write all of ``data`` (bytes); returns its length."""
+        write_all(self._target, data)
+        return len(data)
+
+
+def _zstd_compressor():
+    return zstd.module.ZstdCompressor(zstd.LEVEL) if zstd.module is not None else zstd.Writer()
+
+
+#: Methods of :func:`compressed`, each with what makes an object with ``compress(data)`` and ``flush()``.
+_COMPRESSORS = {
+    "gzip": lambda: zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31),
+    "xz": lambda: lzma.LZMACompressor(lzma.FORMAT_XZ, preset=_XZ_PRESET),
+    "zstd": _zstd_compressor,
+}
+
+
+@contextlib.contextmanager
+def compressed(target, method):
+    """A writer into ``target`` by one of :data:`METHODS`; equal input gives equal bytes (no name, no time).
+
+    :param target: a binary file with ``write()``; it is not closed.
+    :returns: a context manager giving an object with ``write()``. The stream is whole only when the block ends normally.
+    :raises OptionError: an unknown method.
+    :raises CompressionNotSupported: ``zstd``, and nothing here writes that.
+    """
+    if method not in METHODS:
+        raise OptionError("unknown compression %r" % (method,), remedy="Choose one of: " + ", ".join(METHODS))
+    if method == "none":
+        yield _Plain(target)
+        return
+    compressor = _COMPRESSORS[method]()
+    try:
+        writer = _Deflated(target, compressor)
+        yield writer
+        writer.finish()
+    finally:
+        if hasattr(compressor, "close"):
+            compressor.close()

@@ -1,0 +1,118 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The folders that entries go into: opened beneath the root once, kept open for the next entries, made where missing.
+
+Folder times are kept on disk until everything is in its place, so memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+
+from ..linux.beneath import open_folder
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+#: Descriptors that are kept. Archives go depth first, so a few serve nearly all entries.
+_KEPT = 64
+
+#: atime and mtime in nanoseconds, length of the path, length of the default ACL.
+_TIMES = struct.Struct("=qqHI")
+
+
+class Folders:
+    """Descriptors of folders beneath a root, by their path as archives spell it.
+
+    :param root_fd: the root, which stays the caller's.
+    :param make: makes a missing folder: ``make(dir_fd, name)``.
+    """
+
+    def __init__(self, root_fd, make):
+        self._root_fd = root_fd
+        self._make = make
+        self._open = {}
+
+    def get(self, path):
+        """A descriptor of the folder ``path`` (bytes), made with its parents where missing. It stays this object's.
+
+        :raises BreakoutError: a symbolic link leads out.
+        :raises OSError: something on the way is no folder.
+        """
+        descriptor = self._open.get(path)
+        if descriptor is None:
+            descriptor = self._root_fd if not path else open_folder(self._root_fd, path, self._make)
+            self.keep(path, descriptor)
+        return descriptor
+
+    def find(self, path):
+        """As :meth:`get`, but nothing is made.
+
+        :raises FileNotFoundError: it is missing.
+        """
+        descriptor = self._open.get(path)
+        if descriptor is None:
+            descriptor = self._root_fd if not path else open_folder(self._root_fd, path)
+            self.keep(path, descriptor)
+        return descriptor
+
+    def keep(self, path, descriptor):
+        """Take over an open descriptor of the folder ``path``."""
+        kept = self._open
+        if len(kept) >= _KEPT:
+            self._release(next(iter(kept)))
+        if path in kept:
+            self._release(path)
+        kept[path] = descriptor
+
+    def _release(self, path):
+        descriptor = self._open.pop(path)
+        if descriptor != self._root_fd:
+            os.close(descriptor)
+
+    def forget(self):
+        """Close all: something was removed, so a path may mean another folder now, or none."""
+        for path in list(self._open):
+            self._release(path)
+
+
+class FolderTimes:
+    """Times (and default ACLs, which would be inherited) of folders, to be set when nothing is put into them any more.
+
+    :param scratch_fd: where the file for them is made.
+    """
+
+    def __init__(self, scratch_fd):
+        self._file = unnamed_file(scratch_fd)
+
+    def add(self, path, atime, mtime, default_acl=b""):
+        """Remember the times (nanoseconds) of the folder ``path``."""
+        self._file.write(_TIMES.pack(atime, mtime, len(path), len(default_acl)) + path + default_acl)
+
+    def __iter__(self):
+        """Generate what was added, as tuples, in order."""
+        self._file.seek(0)
+        while True:
+            head = self._file.read(_TIMES.size)
+            if not head:
+                return
+            atime, mtime, length, acl_length = _TIMES.unpack(head)
+            yield self._file.read(length), atime, mtime, self._file.read(acl_length)
+
+    def close(self):
+        """Give the space back."""
+        self._file.close()
+
+
+def unnamed_file(scratch_fd, mode=0o600):
+    """A new read-write binary file in a folder, gone when it is closed (io.BufferedRandom)."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        descriptor = os.open(b".", flags | os.O_TMPFILE, mode, dir_fd=scratch_fd)
+    except OSError:  # not every file system has it
+        name = b".spill-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
+        descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=scratch_fd)
+        os.unlink(name, dir_fd=scratch_fd)
+    return io.BufferedRandom(io.FileIO(descriptor, "r+b"), 1 << 16)

@@ -1,0 +1,529 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""Archiving a folder, or changes in it, as a tar stream: the same content gives the same bytes.
+
+Order, headers and names are those of moby's archive package: depth first, names sorted as bytes, whole seconds, no user
+or group names, extended headers only where something does not fit.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from typing import Iterator, NamedTuple
+
+from ..changes import ChangeKind
+from ..errors import ChangedWhileRead, OptionError, Overlay2Error, from_os_error
+from ..idmap import IDENTITY
+from ..linux import beneath, xattr
+from . import headers, pax
+from .whiteouts import OPAQUE, PREFIX, is_whiteout
+
+log = logging.getLogger("overlay2")
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: A file that turns into a fifo while it is being archived must not block.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+#: Bytes of one chunk of the stream, about: small files are put together, large ones cut.
+CHUNK = 1 << 20
+
+_NANO = 10**9
+_END = headers.ZERO_BLOCK * 2
+
+#: Files up to this size are read at once.
+_SMALL = 1 << 18
+
+#: Folders above the current one that stay open.
+_KEPT = 64
+
+_KINDS = {
+    stat.S_IFREG: headers.REGULAR,
+    stat.S_IFLNK: headers.SYMLINK,
+    stat.S_IFCHR: headers.CHARACTER,
+    stat.S_IFBLK: headers.BLOCK_DEVICE,
+    stat.S_IFIFO: headers.FIFO,
+}
+
+
+def pack_tree(root_fd, *, overlay, xattr_class="trusted", id_map=IDENTITY, all_xattrs=False):
+    """Archive all that is in a folder, itself excepted.
+
+    Sockets, and what vanishes meanwhile, are left out with a line in the log.
+
+    :param root_fd: descriptor of the folder; it must stay open until the iterator has ended.
+    :param overlay: the folder is a layer's upper one: whiteouts and opaque folders become ``.wh.`` entries.
+    :param xattr_class: ``trusted`` or ``user``: where overlayfs keeps its attributes.
+    :param id_map: an :class:`~..idmap.IdMap`; the archive gets the container's ids, entries without one are left out.
+    :param all_xattrs: archive all attributes but overlayfs' own, not just ``security.capability``.
+    :returns: an iterator of bytes.
+    :raises ChangedWhileRead: a file shrank, so the stream can't be whole.
+    :raises Overlay2Error: something can't be read, or only a mount can make sense of it (redirects, metacopy).
+    """
+    packer = _Packer(id_map, all_xattrs, xattr_class if overlay else None)
+    return packer.guarded(packer.tree(root_fd))
+
+
+def pack_changes(root_fd, changes, *, id_map=IDENTITY, all_xattrs=False):
+    """Archive changes: what was added or modified from a folder, what was deleted as ``.wh.`` entries.
+
+    :param root_fd: descriptor of the merged tree; it must stay open until the iterator has ended.
+    :param changes: :class:`~..changes.Change` records, sorted by path.
+    :returns: an iterator of bytes. Parameters and errors otherwise as for :func:`pack_tree`.
+    """
+    packer = _Packer(id_map, all_xattrs, None)
+    return packer.guarded(packer.changes(root_fd, changes))
+
+
+class _Packer:
+    """One run of :func:`pack_tree` or :func:`pack_changes`.
+
+    :param xattr_class: None where whiteouts are not to be converted.
+    """
+
+    def __init__(self, id_map, all_xattrs, xattr_class):
+        self._id_map = None if id_map.empty else id_map
+        self._all_xattrs = all_xattrs
+        self._overlay = xattr_class is not None
+        if self._overlay:
+            self._opaque = xattr.opaque(xattr_class)
+            self._whiteout = xattr.whiteout(xattr_class)
+            self._unreadable = (xattr.redirect(xattr_class), xattr.metacopy(xattr_class))
+        self._out = []  # pieces of the stream that are not handed over yet
+        self._size = 0
+        self._links = {}  # (device, inode) -> [archive name, names still to come]
+        self._at = b""  # what an error is about
+
+    def guarded(self, chunks):
+        """``chunks`` with the system's errors turned into ours."""
+        try:
+            yield from chunks
+        except OSError as error:
+            if isinstance(error, Overlay2Error):
+                raise
+            raise from_os_error(Overlay2Error, "it can't be archived", error, path=self._at) from error
+
+    def tree(self, root_fd):
+        """Generate the archive of a tree."""
+        trail = _Trail(root_fd)
+        try:
+            level = _Level(b"", _listing(trail.descriptor), False)
+            while True:
+                below = None
+                for name, is_folder, is_file in level.names:
+                    if is_folder:
+                        below = self._enter(trail.descriptor, level.prefix, name)
+                    else:
+                        large = self._add(trail.descriptor, level.prefix + name, name, is_file, level.by_attribute)
+                        if large is not None:
+                            yield from self._stream(*large)
+                    if self._size >= CHUNK:
+                        yield self._flush()
+                    if below is not None:
+                        break
+                if below is not None:
+                    trail.down(below[0], level)
+                    level = below[1]
+                elif trail.depth:
+                    level = trail.up()
+                else:
+                    break
+            self._emit(_END)
+            yield self._flush()
+        finally:
+            trail.close()
+
+    def changes(self, root_fd, changes):
+        """Generate the archive of changes."""
+        folder, descriptor = None, None
+        try:
+            for change in changes:
+                path = os.fsencode(change.path).strip(b"/")
+                parent, _slash, base = path.rpartition(b"/")
+                if change.kind == ChangeKind.DELETE:
+                    self._deletion(parent, base)
+                else:
+                    if parent != folder:
+                        descriptor = _reopen(root_fd, parent, descriptor)
+                        folder = parent
+                    large = None if descriptor is None else self._add_any(descriptor, path, base)
+                    if large is not None:
+                        yield from self._stream(*large)
+                if self._size >= CHUNK:
+                    yield self._flush()
+            self._emit(_END)
+            yield self._flush()
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    # Entries
+
+    def _add_any(self, parent, path, base):
+        """Add what a change names, a folder without what is in it."""
+        try:
+            info = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            _vanished(path)
+            return None
+        if not stat.S_ISDIR(info.st_mode):
+            return self._add(parent, path, base, stat.S_ISREG(info.st_mode), False)
+        below = self._enter(parent, path[: -len(base)], base)
+        if below is not None:
+            os.close(below[0])
+        return None
+
+    def _enter(self, parent, prefix, name):
+        """Add a folder; returns (descriptor, :class:`_Level`) to go on with, or None if it is gone."""
+        path = self._at = prefix + name
+        if name.startswith(PREFIX):
+            _unspeakable(path)
+            return None
+        try:
+            folder = os.open(name, _FOLDER, dir_fd=parent)
+        except (FileNotFoundError, NotADirectoryError):
+            _vanished(path)
+            return None
+        try:
+            info = os.fstat(folder)
+            names = xattr.names(folder)
+            archive_name = path + b"/"
+            written = self._header(headers.DIRECTORY, archive_name, info, 0, xattrs=self._xattrs(folder, names))
+            by_attribute = False
+            if self._overlay and self._opaque in names:
+                value = xattr.get(folder, self._opaque)
+                by_attribute = value == xattr.OPAQUE_WHITEOUTS
+                if value == xattr.OPAQUE and written:
+                    uid, gid = self._ids(info)
+                    self._emit_header(headers.REGULAR, archive_name + OPAQUE, info.st_mode & 0o777, uid, gid, 0, 0)
+            return folder, _Level(archive_name, _listing(folder), by_attribute)
+        except BaseException:
+            os.close(folder)
+            raise
+
+    def _add(self, parent, path, base, is_file, by_attribute):
+        """Add what is no folder. A large file's body remains to be written: then (descriptor, size, path) is returned.
+
+        :param by_attribute: the folder may have whiteouts that are attributes of empty files.
+        """
+        self._at = path
+        if base.startswith(PREFIX):
+            _unspeakable(path)
+            return None
+        try:
+            if is_file:
+                return self._file(parent, path, base, by_attribute)
+            self._other(parent, path, base)
+        except FileNotFoundError:
+            _vanished(path)
+        return None
+
+    def _file(self, parent, path, base, by_attribute):
+        try:
+            file = os.open(base, _FILE, dir_fd=parent)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+            return self._other(parent, path, base)  # it is another thing by now
+        try:
+            info = os.fstat(file)
+            if not stat.S_ISREG(info.st_mode):
+                return self._other(parent, path, base)
+            names = xattr.names(file)
+            if by_attribute and not info.st_size and self._whiteout in names:
+                self._whiteout_entry(path, base, info)
+                return None
+            if info.st_nlink > 1 and self._known_link(path, info):
+                return None
+            size = info.st_size
+            if not self._header(headers.REGULAR, path, info, size, xattrs=self._xattrs(file, names) if names else None):
+                return None
+            if size > _SMALL:
+                large, file = file, None
+                return large, size, path
+            if size:
+                self._small_body(file, size, path)
+            return None
+        finally:
+            if file is not None:
+                os.close(file)
+
+    def _small_body(self, file, size, path):
+        data = os.read(file, size)
+        while len(data) < size:
+            more = os.read(file, size - len(data))
+            if not more:
+                raise _shrank(path)
+            data += more
+        self._emit(data)
+        if size % headers.BLOCK:
+            self._emit(headers.ZERO_BLOCK[size % headers.BLOCK :])
+
+    def _stream(self, file, size, path):
+        """Generate a large file's body, and close it."""
+        try:
+            yield self._flush()
+            left = size
+            while left:
+                data = os.read(file, min(left, CHUNK))
+                if not data:
+                    raise _shrank(path)
+                left -= len(data)
+                yield data
+        finally:
+            os.close(file)
+        self._emit(headers.ZERO_BLOCK[: headers.padding(size)])
+
+    def _other(self, parent, path, base):
+        """Add a link, device or fifo, or leave out a socket."""
+        info = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        kind = _KINDS.get(stat.S_IFMT(info.st_mode))
+        if kind is None:
+            log.info("left out of the archive, as a %s has no place in it: %s", _type_name(info.st_mode), _text(path))
+            return None
+        if self._overlay and is_whiteout(info):
+            self._whiteout_entry(path, base, info)
+            return None
+        if info.st_nlink > 1 and self._known_link(path, info):
+            return None
+        link = os.readlink(base, dir_fd=parent) if kind == headers.SYMLINK else b""
+        device = (0, 0)
+        if kind in (headers.CHARACTER, headers.BLOCK_DEVICE):
+            device = os.major(info.st_rdev), os.minor(info.st_rdev)
+        xattrs = None
+        if self._all_xattrs:
+            target = xattr.below(parent, base)
+            xattrs = self._xattrs(target, xattr.names(target))
+        self._header(kind, path, info, 0, link, device, xattrs)
+        return None
+
+    def _known_link(self, path, info):
+        """Whether a file with several names was there before: then the entry is a link to its first name."""
+        key = info.st_dev, info.st_ino
+        known = self._links.get(key)
+        if known is None:
+            if self._header_possible(info):
+                self._links[key] = [path, info.st_nlink - 1]
+            return False
+        self._header(headers.HARD_LINK, path, info, 0, known[0])
+        known[1] -= 1
+        if not known[1]:  # the last of its names: no need to remember it
+            del self._links[key]
+        return True
+
+    def _whiteout_entry(self, path, base, info):
+        """Add what hides a name: the ids are not mapped, as in moby."""
+        name = path[: len(path) - len(base)] + PREFIX + base
+        self._emit_header(
+            headers.REGULAR, name, 0o600, info.st_uid, info.st_gid, 0, info.st_mtime_ns // _NANO
+        )
+
+    def _deletion(self, parent, base):
+        name = (parent + b"/" if parent else b"") + PREFIX + base
+        self._emit_header(headers.REGULAR, name, 0, 0, 0, 0, 0)
+
+    # Headers
+
+    def _xattrs(self, target, names):
+        """Records for the attributes to archive, or None."""
+        records = {}
+        for name in names:
+            if xattr.is_overlay(name):
+                if self._overlay and name in self._unreadable:
+                    raise Overlay2Error(
+                        "it has the attribute %s, so its content is elsewhere" % name,
+                        path=self._at,
+                        remedy="Archive it through a mount of the layer",
+                    )
+                continue
+            if name != xattr.CAPABILITY and not self._all_xattrs:
+                continue
+            value = xattr.get(target, name)
+            if value is not None:
+                records[pax.XATTR + os.fsencode(name)] = _portable(value) if name == xattr.CAPABILITY else value
+        return records or None
+
+    def _ids(self, info):
+        """The container's (uid, gid)."""
+        if self._id_map is None:
+            return info.st_uid, info.st_gid
+        return self._id_map.to_container(info.st_uid, info.st_gid)
+
+    def _header_possible(self, info):
+        try:
+            self._ids(info)
+        except OptionError:
+            return False
+        return True
+
+    def _header(self, kind, path, info, size, link=b"", device=(0, 0), xattrs=None):
+        """Add the header of an entry; returns False if its owner has no id in the container, and it is left out."""
+        try:
+            uid, gid = self._ids(info)
+        except OptionError as error:
+            log.warning("left out of the archive: %s: %s", _text(path), error)
+            return False
+        mode = info.st_mode & 0o7777
+        self._emit_header(kind, path, mode, uid, gid, size, info.st_mtime_ns // _NANO, link, device, xattrs)
+        return True
+
+    def _emit_header(self, kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), xattrs=None):
+        """Add a header, with an extended one before it if something does not fit."""
+        records = dict(xattrs) if xattrs else {}
+        prefix = b""
+        short = name
+        if len(name) > 100 or not name.isascii():
+            split = headers.split_name(name)
+            if split is None:
+                records[b"path"] = name
+            else:
+                prefix, short = split
+        if len(link) > 100 or not link.isascii():
+            records[b"linkpath"] = link
+        if uid > headers.MAX_OCTAL_ID:
+            records[b"uid"] = b"%d" % uid
+        if gid > headers.MAX_OCTAL_ID:
+            records[b"gid"] = b"%d" % gid
+        if size > headers.MAX_OCTAL_SIZE:
+            records[b"size"] = b"%d" % size
+        if not 0 <= mtime <= headers.MAX_OCTAL_SIZE:
+            records[b"mtime"] = b"%d" % mtime
+        if records:
+            if prefix:
+                records[b"path"], prefix = name, b""
+            self._emit_records(name, records)
+            short, link = headers.ascii_only(name), headers.ascii_only(link)
+        self._emit(headers.build(kind, short, mode, uid, gid, size, mtime, link, device, prefix))
+
+    def _emit_records(self, name, records):
+        body = pax.build(records)
+        if len(body) > pax.MAX_LENGTH:
+            raise Overlay2Error("its attributes and names are too long for an archive", path=self._at)
+        folder, _slash, base = name.rpartition(b"/")
+        parts = [part for part in (folder, b"PaxHeaders.0", base) if part]
+        self._emit(headers.build_extended(b"/".join(parts), len(body)))
+        self._emit(body + bytes(headers.padding(len(body))))
+
+    def _emit(self, data):
+        self._out.append(data)
+        self._size += len(data)
+
+    def _flush(self):
+        """What was added since the last time (bytes)."""
+        data = b"".join(self._out)
+        self._out.clear()
+        self._size = 0
+        return data
+
+
+class _Level(NamedTuple):
+    """A folder that is being archived."""
+
+    #: what its entries' names start with
+    prefix: bytes
+    #: (name, is a folder, is a file) of what is still to come, an iterator
+    names: Iterator
+    #: it may have whiteouts that are attributes of empty files
+    by_attribute: bool
+
+
+class _Trail:
+    """The way down to a folder. Far above, only identities are kept, and ``..`` leads back."""
+
+    def __init__(self, root_fd):
+        self.descriptor = os.dup(root_fd)
+        self._above = []
+
+    @property
+    def depth(self):
+        """Number of folders above the current one (int)."""
+        return len(self._above)
+
+    def down(self, descriptor, level):
+        """Go into a folder; ``level`` is what :meth:`up` gives back."""
+        self._above.append([self.descriptor, None, level])
+        self.descriptor = descriptor
+        if len(self._above) > _KEPT:
+            far = self._above[-_KEPT - 1]
+            far[1] = _identity(far[0])
+            os.close(far[0])
+            far[0] = None
+
+    def up(self):
+        """Go back to the folder above; returns its ``level``."""
+        above, identity, level = self._above.pop()
+        if above is None:
+            above = os.open("..", _FOLDER, dir_fd=self.descriptor)
+            if _identity(above) != identity:
+                os.close(above)
+                raise ChangedWhileRead("a folder was moved while it was being archived", path=level.prefix)
+        os.close(self.descriptor)
+        self.descriptor = above
+        return level
+
+    def close(self):
+        """Close all descriptors."""
+        os.close(self.descriptor)
+        for descriptor, _known, _level in self._above:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _identity(descriptor):
+    info = os.fstat(descriptor)
+    return info.st_dev, info.st_ino
+
+
+def _listing(descriptor):
+    """Iterator of (name: bytes, is a folder, is a file) of what is in a folder, sorted by name."""
+    with os.scandir(descriptor) as entries:
+        listed = [
+            (os.fsencode(entry.name), entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
+            for entry in entries
+        ]
+    listed.sort()
+    return iter(listed)
+
+
+def _reopen(root_fd, path, old):
+    """A descriptor of another folder in place of ``old``, or None if it is gone."""
+    if old is not None:
+        os.close(old)
+    try:
+        return beneath.open_folder(root_fd, path)
+    except (FileNotFoundError, NotADirectoryError):
+        _vanished(path)
+        return None
+
+
+def _portable(capability):
+    """A file capability without the root of the user namespace it was given in: version 3 becomes version 2."""
+    if len(capability) >= 20 and capability[3] == 3:
+        return capability[:3] + b"\x02" + capability[4:20]
+    return capability
+
+
+def _vanished(path):
+    log.info("left out of the archive, as it vanished: %s", _text(path))
+
+
+def _unspeakable(path):
+    log.warning("left out of the archive, as its name would read as a deletion there: %s", _text(path))
+
+
+def _shrank(path):
+    return ChangedWhileRead(
+        "it shrank while it was being archived", path=path, remedy="Stop what writes to the layer, and try again"
+    )
+
+
+def _type_name(mode):
+    return "socket" if stat.S_ISSOCK(mode) else "thing of type %o" % stat.S_IFMT(mode)
+
+
+def _text(path):
+    return os.fsdecode(path)

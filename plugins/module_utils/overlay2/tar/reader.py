@@ -1,0 +1,343 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
+"""A tar stream as a sequence of entries, read once from front to back in bounded memory.
+
+Which headers count for what follows Go's ``archive/tar``, which Docker reads with: an extended header replaces the
+one before it, global headers are passed over, GNU long names win over both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import NamedTuple, Optional
+
+from ..errors import ArchiveError, BreakoutError, CorruptArchive, from_os_error
+from . import headers, pax, sparse
+from .headers import BLOCK
+
+#: Bytes that are read at once, and the most of a body that is in memory.
+CHUNK = 1 << 20
+
+#: Longest path of an entry or a link: the kernel takes no longer one (PATH_MAX, with its NUL).
+MAX_PATH = 4095
+
+_NANO = 10**9
+_NO_RECORDS = ()
+
+
+class Entry(NamedTuple):
+    """One member of the archive, with all its headers taken together."""
+
+    #: type flag, one of those in :mod:`headers`; a sparse file is ``REGULAR``
+    kind: bytes
+    #: clean and relative, ``b""`` for the root
+    path: bytes
+    #: permission bits, at most 07777
+    mode: int
+    #: ids as in the archive
+    uid: int
+    gid: int
+    #: of the file, in bytes; for other types whatever the header says
+    size: int
+    #: nanoseconds since 1970, never negative; ``atime`` is at least ``mtime``
+    mtime: int
+    atime: int
+    #: target of a symbolic link or name of a hard link's other end, verbatim
+    link: bytes
+    #: the two device fields as they stand, for :func:`headers.device_numbers`
+    device: bytes
+    #: (name: str, value: bytes) of extended attributes
+    xattrs: tuple
+    #: (offset, length) pairs of a sparse file's data, or None where the body is the whole file
+    pieces: Optional[list]
+
+
+class Reader:
+    """Entries of an uncompressed tar stream, and what of the current one's body has not been read.
+
+    :param source: has ``readinto()`` (io.RawIOBase).
+    :param progress: called with the number of bytes read so far, about once for each MiB; or None.
+    """
+
+    def __init__(self, source, progress=None):
+        self._readinto = source.readinto
+        self._progress = progress
+        self._view = memoryview(bytearray(CHUNK))
+        self._at = self._end = 0  # the part of the chunk that is not used up
+        self._left = 0  # bytes to the end of the current body, padding included
+        self._digest = hashlib.sha256()
+        self._total = 0
+
+    @property
+    def diff_id(self):
+        """sha256 of all that was read so far, as ``sha256:<hex>`` (str)."""
+        return "sha256:" + self._digest.hexdigest()
+
+    def entries(self):
+        """Generate an :class:`Entry` for each member; what its body was not read for is skipped.
+
+        After the end-of-archive blocks the stream is read to its end, so that the digest is of all of it.
+
+        :raises CorruptArchive: the stream is cut short or malformed.
+        :raises BreakoutError: an entry's name has ``..`` in it.
+        :raises ArchiveError: a type that can't be unpacked, an id or a name that no file can have.
+        """
+        extended, long_name, long_link = _NO_RECORDS, None, None
+        while True:
+            header = self._next_header()
+            if header is None:
+                break
+            kind = header.kind
+            if kind == headers.PAX:
+                extended = pax.parse(self._extension(header))
+            elif kind == headers.PAX_GLOBAL:
+                self._extension(header)
+            elif kind == headers.GNU_LONG_NAME:
+                long_name = headers.text(self._extension(header))
+            elif kind == headers.GNU_LONG_LINK:
+                long_link = headers.text(self._extension(header))
+            else:
+                if extended or long_name is not None or long_link is not None or kind == headers.GNU_SPARSE:
+                    entry = self._extended_entry(header, extended, long_name, long_link)
+                    extended, long_name, long_link = _NO_RECORDS, None, None
+                else:
+                    entry = self._plain_entry(header)
+                yield entry
+        if extended or long_name is not None or long_link is not None:
+            raise CorruptArchive("the archive ends with an extended header for an entry that is not there")
+        self._finish()
+
+    def copy(self, descriptor, count):
+        """Write the next ``count`` bytes of the current body to a descriptor, from its offset on.
+
+        :raises CorruptArchive: the stream ends before.
+        :raises OSError: the descriptor can't be written.
+        """
+        self._left -= count
+        while count:
+            if self._at == self._end:
+                self._fill(1)
+            at = self._at
+            done = os.write(descriptor, self._view[at : min(self._end, at + count)])
+            self._at = at + done
+            count -= done
+
+    def _take(self, count):
+        """The next ``count`` bytes (bytes), for headers and maps only."""
+        parts = []
+        while count:
+            if self._at == self._end:
+                self._fill(1)
+            part = bytes(self._view[self._at : min(self._end, self._at + count)])
+            parts.append(part)
+            self._at += len(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def _take_of_body(self, count):
+        if count > self._left:
+            raise CorruptArchive("a sparse map is cut short")
+        self._left -= count
+        return self._take(count)
+
+    def _skip(self, count):
+        while count:
+            if self._at == self._end:
+                self._fill(1)
+            part = min(self._end - self._at, count)
+            self._at += part
+            count -= part
+
+    def _fill(self, need):
+        """Read on until ``need`` bytes (up to a block) are there.
+
+        :raises CorruptArchive: the stream ends before.
+        """
+        view, rest = self._view, self._end - self._at
+        if rest:
+            view[:rest] = bytes(view[self._at : self._end])
+        self._at, self._end = 0, rest
+        while self._end < need:
+            if not self._read(self._end):
+                raise CorruptArchive(
+                    "the archive is cut short after %d bytes" % self._total, remedy="Fetch it anew and compare its size"
+                )
+
+    def _read(self, at):
+        """Read once into the chunk from ``at`` on; returns the number of bytes, 0 at the end of the stream."""
+        try:
+            count = self._readinto(self._view[at:])
+        except OSError as error:
+            raise from_os_error(ArchiveError, "the archive can't be read", error) from error
+        if count:
+            self._digest.update(self._view[at : at + count])
+            self._end = at + count
+            self._total += count
+            if self._progress is not None:
+                self._progress(self._total)
+        return count
+
+    def _next_header(self):
+        """The header after the current body, or None at the end of the archive."""
+        if self._left:
+            self._skip(self._left)
+        if self._end - self._at < BLOCK:
+            self._fill(BLOCK)
+        at = self._at
+        header = headers.parse(self._view, at)
+        self._at = at + BLOCK
+        if header is None:
+            self._left = 0
+            self._expect_end()
+            return None
+        size = header.size
+        self._left = 0 if header.kind in headers.BODILESS or not size else size + -size % BLOCK
+        return header
+
+    def _expect_end(self):
+        """After one block of zeros comes another one, or nothing."""
+        while self._end - self._at < BLOCK:
+            rest = self._end - self._at
+            self._view[:rest] = bytes(self._view[self._at : self._end])
+            self._at, self._end = 0, rest
+            if not self._read(rest):
+                return
+        if self._view[self._at : self._at + BLOCK] != headers.ZERO_BLOCK:
+            raise CorruptArchive("a block of zeros stands in the middle of the archive")
+
+    def _finish(self):
+        """Read what follows the archive."""
+        while self._read(0):
+            pass
+        self._at = self._end = 0
+
+    def _extension(self, header):
+        """The body of an extended header (bytes)."""
+        if header.size > pax.MAX_LENGTH:
+            raise CorruptArchive(
+                "an extended header of %d bytes is longer than the %d that are read" % (header.size, pax.MAX_LENGTH),
+                path=header.name,
+            )
+        body = self._take(header.size)
+        self._left -= header.size
+        return body
+
+    def _plain_entry(self, header):
+        kind, name, link, mode, uid, gid, size, seconds, device = header
+        if kind == headers.OLD_REGULAR:
+            kind = self._old_kind(name)
+        elif kind not in _KNOWN:
+            raise _unhandled(kind, name)
+        if not (0 <= uid <= headers.MAX_ID and 0 <= gid <= headers.MAX_ID):
+            raise _bad_owner(uid, gid, name)
+        mtime = pax.storable(seconds * _NANO)
+        return Entry(kind, clean(name), mode & 0o7777, uid, gid, size, mtime, mtime, link, device, (), None)
+
+    def _old_kind(self, name):
+        """What the type flag NUL means: a folder if the name says so (V7), which has no body then."""
+        if name.endswith(b"/"):
+            self._left = 0
+            return headers.DIRECTORY
+        return headers.REGULAR
+
+    def _extended_entry(self, header, records, long_name, long_link):
+        """The entry that a header and the extended ones before it make together."""
+        known = {keyword: value for keyword, value in records if value}  # an empty value takes a keyword back
+        name = known.get(b"path", header.name)
+        if b"size" in known:
+            header = header._replace(size=pax.integer(known[b"size"], "the size"))
+            self._left = 0 if header.kind in headers.BODILESS else header.size + headers.padding(header.size)
+        pieces, size = None, header.size
+        if header.kind == headers.GNU_SPARSE:
+            pieces, size = self._old_sparse(size)
+        elif header.kind in (headers.REGULAR, headers.OLD_REGULAR):
+            pieces, size = self._pax_sparse(records, known, size)
+            name = known.get(sparse.NAME, name) if pieces is not None else name
+        plain = self._plain_entry(
+            header._replace(
+                kind=headers.REGULAR if header.kind == headers.GNU_SPARSE else header.kind,
+                name=long_name if long_name is not None else name,
+                link=long_link if long_link is not None else known.get(b"linkpath", header.link),
+                uid=pax.integer(known[b"uid"], "the uid") if b"uid" in known else header.uid,
+                gid=pax.integer(known[b"gid"], "the gid") if b"gid" in known else header.gid,
+            )
+        )
+        mtime = pax.storable(pax.time(known[b"mtime"])) if b"mtime" in known else plain.mtime
+        atime = pax.storable(pax.time(known[b"atime"])) if b"atime" in known else 0
+        return plain._replace(
+            size=size, mtime=mtime, atime=max(atime, mtime), xattrs=_xattrs(records), pieces=pieces
+        )
+
+    def _old_sparse(self, stored):
+        """(map, size) of an old GNU sparse file, whose map stands between the header and the data."""
+        block = bytes(self._view[self._at - BLOCK : self._at])
+        pieces, size = sparse.from_old_header(block, self._take)
+        sparse.check(pieces, stored, size)
+        return pieces, size
+
+    def _pax_sparse(self, records, known, stored):
+        """(map, size) of a pax sparse file, or (None, stored) where the entry is none."""
+        if sparse.MAJOR in known:
+            version = known[sparse.MAJOR], known.get(sparse.MINOR, b"0")
+            if version != (b"1", b"0"):
+                raise ArchiveError("a sparse file of an unknown version %s.%s" % tuple(map(os.fsdecode, version)))
+            pieces, read = sparse.from_body(self._take_of_body)
+            stored -= read
+        else:
+            pieces = sparse.from_records(records)
+            if pieces is None:
+                return None, stored
+        size = pax.integer(known.get(sparse.REAL_SIZE, known.get(sparse.SIZE, b"")), "the size of a sparse file")
+        sparse.check(pieces, stored, size)
+        return pieces, size
+
+
+_KNOWN = frozenset(
+    (
+        headers.REGULAR,
+        headers.HARD_LINK,
+        headers.SYMLINK,
+        headers.CHARACTER,
+        headers.BLOCK_DEVICE,
+        headers.DIRECTORY,
+        headers.FIFO,
+    )
+)
+
+
+def clean(name):
+    """An entry's name as a relative path (bytes) without empty and ``.`` components; ``b""`` is the root.
+
+    :raises BreakoutError: a component is ``..``.
+    :raises ArchiveError: it is longer than a path can be, or has a NUL in it.
+    """
+    if name[-1:] == b"/":
+        name = name[:-1]
+    # Most names need no more than this look at them.
+    if name[:1] in b"/." or b"//" in name or b"/." in name or name[-1:] == b"/":
+        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+        if b".." in parts:
+            raise BreakoutError("an entry's name has '..' in it", path=name)
+        name = b"/".join(parts)
+    if len(name) > MAX_PATH:
+        raise ArchiveError("an entry's name is longer than %d bytes" % MAX_PATH, path=name[:64] + b"...")
+    if b"\0" in name:
+        raise ArchiveError("an entry's name has a NUL in it", path=name)
+    return name
+
+
+def _xattrs(records):
+    """The extended attributes among pax records, as a tuple of (name, value); of repeated ones the last."""
+    found = {keyword: value for keyword, value in records if keyword.startswith(pax.XATTR)}
+    return tuple([(os.fsdecode(keyword[len(pax.XATTR) :]), value) for keyword, value in found.items()])
+
+
+def _unhandled(kind, name):
+    return ArchiveError("unhandled tar header type %r" % kind.decode("latin-1"), path=name)
+
+
+def _bad_owner(uid, gid, name):
+    return ArchiveError("no file can belong to uid %d, gid %d" % (uid, gid), path=name)
