@@ -16,6 +16,7 @@ import logging
 import os
 from typing import Dict, NamedTuple
 
+from .layers import read_small
 from .linux import kernel
 
 log = logging.getLogger("overlay2")
@@ -68,10 +69,8 @@ class Holders:
     def read(self, layer):
         """The layer's :class:`Record`; :data:`NOBODY` where there is none, or none of this boot."""
         path = os.path.join(self._folder, layer)
-        try:
-            with open(path, "rb") as source:
-                content = source.read()
-        except FileNotFoundError:
+        content = read_small(path)
+        if content is None:
             return NOBODY
         try:
             record = json.loads(content)

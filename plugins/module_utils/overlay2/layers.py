@@ -49,6 +49,8 @@ MAX_DEPTH = 128
 
 _OWN_NAMES = frozenset((".", "..", LINK_DIR, STAGING, QUOTA_DEVICE))
 _NAME_MAX = 255
+#: More than a ``lower`` file of 128 names holds.
+_SMALL = 8192
 
 
 @dataclass(frozen=True)
@@ -149,11 +151,7 @@ class Store:
 
     def read(self, layer, name):
         """Content (bytes) of one of the layer's own files; None where it is missing."""
-        try:
-            with open(self.path(layer, name), "rb") as source:
-                return source.read()
-        except FileNotFoundError:
-            return None
+        return read_small(self.path(layer, name))
 
     def link(self, layer):
         """The layer's name in ``l/`` (str).
@@ -340,6 +338,22 @@ class Store:
             if lower and lower.split(b":", 1)[0] == wanted:
                 found.append(other)
         return found
+
+
+def read_small(path):
+    """Content (bytes) of a small file, None where it is missing, in a third of the calls that ``open()`` makes."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        content = part = os.read(descriptor, _SMALL)
+        while len(part) == _SMALL:
+            part = os.read(descriptor, _SMALL)
+            content += part
+        return content
+    finally:
+        os.close(descriptor)
 
 
 _LINK_TARGET = re.compile(r"\.\./([^/]+)/%s/?" % DIFF)

@@ -24,7 +24,6 @@ from .errors import (
 from .layers import COMMITTED, DIFF, LINK_DIR, LOWER, MERGED, LayerRecord
 from .references import describe
 from .staging import link_id, write_new
-from .tree import unmount_below
 
 
 class Lifecycle:
@@ -219,7 +218,6 @@ class Lifecycle:
 
     def _withdraw(self, layer, guard):
         self._references.drop(layer)
-        unmount_below(os.path.realpath(self._store.path(layer)))
         with self._runtime.home_lock():
             if guard:
                 self._refuse_if_parent(layer)  # again: a child may have come up to the moment the lock was had

@@ -148,14 +148,13 @@ def _flocked(path, shared, what):
 def _lock(path, mode, what):
     """Lock the file at ``path`` and return its descriptor.
 
-    A lock file is removed with its layer, by who holds it. So the lock counts only if the name still leads
-    to the file that was locked.
+    A lock file is removed with its layer, by who holds it. So the lock counts only if the file still has a name.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             flock(descriptor, mode, what)
-            if _same_file(descriptor, path):
+            if os.fstat(descriptor).st_nlink:
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -170,12 +169,3 @@ def flock(descriptor, mode, what):
     except BlockingIOError:
         log.info("waiting for another process that has locked %s", what)
         fcntl.flock(descriptor, mode)
-
-
-def _same_file(descriptor, path):
-    try:
-        named = os.stat(path)
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(descriptor)
-    return (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)

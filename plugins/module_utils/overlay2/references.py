@@ -48,7 +48,8 @@ class References:
         """
         with self._runtime.layer_lock(layer):
             self._store.require(layer)
-            if self._store.read(layer, LOWER) is None:
+            links = self._store.lower_links(layer)
+            if not links:
                 if holder != ANONYMOUS:
                     self._records.write(layer, self._records.read(layer).taken(holder))
                 return self._store.path(layer, "diff")
@@ -58,7 +59,7 @@ class References:
             if mounted and not record.counts:
                 log.info("layer %s was mounted but held by nobody; taking the mount over", layer)
             if not mounted:
-                self._mount(layer, target, mount_label)
+                self._mount(layer, links, target, mount_label)
                 record = record._replace(mount_namespace=kernel.mount_namespace())
             try:
                 self._records.write(layer, record.taken(holder))
@@ -149,12 +150,11 @@ class References:
             self._records.forget(layer)
         return NOBODY
 
-    def _mount(self, layer, target, mount_label):
+    def _mount(self, layer, links, target, mount_label):
         """Mount a layer. Nothing stays of it where this fails."""
         # The home must stand still between reading ``committed`` and mounting: a child may be in the making.
         with self._runtime.home_lock(shared=True):
             read_only = self._store.committed(layer)
-            links = self._store.lower_links(layer)
             planned = mounts.plan(self._store.home, layer, links, read_only, self._features, mount_label)
             try:
                 ensure_folder(target, 0o700, self._root)

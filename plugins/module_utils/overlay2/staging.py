@@ -25,7 +25,7 @@ from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
 from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK
 from .linux import fs
 from .locks import flock
-from .tree import remove_tree
+from .tree import remove_tree, unmount_below
 
 log = logging.getLogger("overlay2")
 
@@ -280,7 +280,7 @@ class Staging:
         descriptor = os.open(path, _DIRECTORY)
         try:
             flock(descriptor, fcntl.LOCK_EX, path)
-            os.rename(path, hidden)
+            self._hide(path, hidden)
             self._drop_link(hidden)
             self.sync_names(self._store.home)
         except BaseException:
@@ -294,6 +294,17 @@ class Staging:
                 os.close(descriptor)
 
         return finish
+
+    @staticmethod
+    def _hide(path, hidden):
+        """Rename a layer's folder into the staging folder. What is mounted inside goes along."""
+        try:
+            os.rename(path, hidden)
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # it is itself a mount point
+                raise
+            unmount_below(os.path.realpath(path))
+            os.rename(path, hidden)
 
     def sweep(self):
         """Remove what a process left in the staging folder that is no longer alive.

@@ -57,7 +57,7 @@ def in_folder(folder, action):
     its own that leaves the shared fs state first (``CLONE_FS``) and ends afterwards. After moby's ``mountFrom``.
 
     :returns: what ``action`` returns.
-    :raises: what ``action`` raises, or ``OSError`` where the folder can't be entered.
+    :raises OSError: what ``action`` raises, or ``OSError`` where the folder can't be entered.
     """
     outcome = []
 
