@@ -18,7 +18,7 @@ import enum
 import errno
 import os
 import stat
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Set
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SECOND = 10**9
@@ -49,7 +49,7 @@ class NotComparable(Exception):
     """A layer's folder uses an overlay feature that only a mount can make sense of."""
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a path was found: the root folder's descriptor, and what lstat(2) said."""
 
     root: int
@@ -72,15 +72,15 @@ def compare(new, old):
     pending = [("", old is not None)]
     while pending:
         folder, in_old = pending.pop()
-        there = _listing(old, folder) if in_old else {}
-        for name, info in _listing(new, folder).items():
+        there = listing(old, folder) if in_old else {}
+        for name, info in listing(new, folder).items():
             path = folder + "/" + name
             before = there.pop(name, None)
             if before is None:
                 found[path] = ChangeKind.ADD
             elif os.path.samestat(info, before):
                 continue  # the very same file, or folder with all below it
-            elif _differs(path, _Place(new, info), _Place(old, before)):
+            elif differs(path, Place(new, info), Place(old, before)):
                 found[path] = ChangeKind.MODIFY
             if stat.S_ISDIR(info.st_mode):
                 pending.append((path, before is not None and stat.S_ISDIR(before.st_mode)))
@@ -99,13 +99,13 @@ def overlay_changes(upper, lowers, xattr_class):
     :raises NotComparable: a redirect, or a whiteout in the form of an attribute, was met.
     :raises OSError: a folder can't be read.
     """
-    view = _LowerView(xattr_class)
+    view = LowerView(xattr_class)
     found = {}  # type: Dict[str, ChangeKind]
     # The third item: an opaque folder here or further up hides everything below this layer.
     pending = [("", list(lowers), False)]
     while pending:
         folder, below, alone = pending.pop()
-        here = _listing(upper, folder)
+        here = listing(upper, folder)
         alone = view.is_opaque(upper, folder) or alone
         if alone:
             for name in view.names(below, folder):
@@ -114,20 +114,20 @@ def overlay_changes(upper, lowers, xattr_class):
         for name, info in here.items():
             path = folder + "/" + name
             before, adding = view.look_up(below, path)
-            if _is_whiteout(info):
+            if is_whiteout(info):
                 if before is not None:
                     found[path] = ChangeKind.DELETE
                 continue
             if before is None:
                 found[path] = ChangeKind.ADD
-            elif _differs(path, _Place(upper, info), before):
+            elif differs(path, Place(upper, info), before):
                 found[path] = ChangeKind.MODIFY
             if stat.S_ISDIR(info.st_mode):
                 pending.append((path, adding, alone))
     return _finished(found)
 
 
-class _LowerView:
+class LowerView:
     """Names as they show through a stack of lower folders (Documentation/filesystems/overlayfs.rst)."""
 
     def __init__(self, xattr_class):
@@ -138,16 +138,16 @@ class _LowerView:
         """What shows at ``path``.
 
         :param roots: those that add to the folder ``path`` is in, uppermost first.
-        :returns: (:class:`_Place` or None, list of the roots that add to it where it is a folder).
+        :returns: (:class:`Place` or None, list of the roots that add to it where it is a folder).
         """
-        top, adding = None, []  # type: Optional[_Place], List[int]
+        top, adding = None, []  # type: Optional[Place], List[int]
         for root in roots:
-            info = _lstat(root, path)
+            info = lstat(root, path)
             if info is None:
                 continue
-            if _is_whiteout(info):
+            if is_whiteout(info):
                 break
-            top = top or _Place(root, info)
+            top = top or Place(root, info)
             if not stat.S_ISDIR(info.st_mode):
                 break  # on top it hides what follows, below a folder it is hidden itself
             adding.append(root)
@@ -156,13 +156,16 @@ class _LowerView:
         return top, adding
 
     def names(self, roots, folder):
-        """Names that show in ``folder`` (set of str)."""
-        shown, hidden = set(), set()
+        """Names that show in ``folder`` and where each comes from (dict of :class:`Place`)."""
+        shown, hidden = {}, set()  # type: Dict[str, Place], Set[str]
         for root in roots:
-            for name, info in _listing(root, folder).items():
+            for name, info in listing(root, folder).items():
                 if name in shown or name in hidden:
                     continue
-                (hidden if _is_whiteout(info) else shown).add(name)
+                if is_whiteout(info):
+                    hidden.add(name)
+                else:
+                    shown[name] = Place(root, info)
         return shown
 
     def is_opaque(self, root, folder):
@@ -191,7 +194,7 @@ def _open(root, folder):
     return os.open(folder[1:] or ".", _DIRECTORY, dir_fd=root)
 
 
-def _listing(root, folder):
+def listing(root, folder):
     """Names in a folder and what lstat(2) says of them (dict); empty where it vanished."""
     try:
         descriptor = _open(root, folder)
@@ -210,19 +213,19 @@ def _listing(root, folder):
     return found
 
 
-def _lstat(root, path):
+def lstat(root, path):
     try:
         return os.stat(path[1:], dir_fd=root, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _is_whiteout(info):
+def is_whiteout(info):
     """Whether an upper or lower entry hides the name below it: a character device 0:0."""
     return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
-def _differs(path, new, old):
+def differs(path, new, old):
     """Whether two files of one path count as different (moby's FileInfo comparison and sameFsTime)."""
     here, there = new.info, old.info
     if (here.st_mode, here.st_uid, here.st_gid, here.st_rdev) != (there.st_mode, there.st_uid, there.st_gid, there.st_rdev):
