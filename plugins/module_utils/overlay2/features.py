@@ -211,9 +211,13 @@ def _native_obstacle(root, prefix):
 
 def has_lowerdir_plus(folder):
     """Whether overlayfs takes ``lowerdir+`` through fsconfig(2) (bool), Linux 6.8 and later. Nothing is mounted."""
-    try:
+
+    def configure():
         with mount.filesystem_context("overlay") as context:
-            mount.set_option(context, "lowerdir+", folder)
+            mount.set_option(context, "lowerdir+", ".")  # the folder's own path may be longer than the call takes
+
+    try:
+        mount.in_folder(folder, configure)
     except OSError:
         return False
     return True
@@ -240,11 +244,10 @@ def _trial(scratch, name, lowers, upper, userxattr=False, prepare=None):
             os.mkdir(os.path.join(root, folder), 0o755)
         if prepare is not None:
             prepare(root)
-        data = overlayfs.data(
-            [os.path.join(root, lower) for lower in lowers], os.path.join(root, upper), os.path.join(root, "work")
-        )
+        data = overlayfs.data(lowers, upper, "work") + (",userxattr" if userxattr else "")
+        # Relative names: the path of a home may be too long for a page of mount data that names it four times.
+        mount.in_folder(root, lambda: mount.mount("overlay", "merged", "overlay", 0, data))
         merged = os.path.join(root, "merged")
-        mount.mount("overlay", merged, "overlay", 0, data + (",userxattr" if userxattr else ""))
         try:
             yield root
         finally:

@@ -71,7 +71,7 @@ def plan(home, layer, lower_links, read_only, features, label=""):
     absolute = _plan(CLASSIC, home, layer, lower_links, read_only, features, label)
     if absolute.length <= DATA_MAX:
         return absolute
-    if features.lowerdir_plus and len(absolute.lowers) <= overlayfs.MAX_LOWERS:
+    if features.lowerdir_plus and overlayfs.fits_fsconfig(label) and len(absolute.lowers) <= overlayfs.MAX_LOWERS:
         return absolute._replace(method=FSCONFIG)
     return plan_relative(home, layer, lower_links, read_only, features, label)
 
@@ -127,31 +127,34 @@ def _classic(planned):
 
 
 def _by_mount_api(planned, features):
-    longest = max(len(os.fsencode(path)) for path in planned.lowers + (planned.upper or "", planned.work or ""))
-    if longest < overlayfs.FSCONFIG_STRING_MAX:
-        _configure(planned, features, lambda path: path)
-    else:
-        # One string may not be that long: name everything as seen from the home.
-        mount.in_folder(
-            planned.home, lambda: _configure(planned, features, lambda path: os.path.relpath(path, planned.home))
-        )
+    """Mount with names as seen from the layer's own folder: one string of the mount API is far shorter than a path may
+    be, and these need no escaping, which that API wants in ``upperdir`` and ``workdir`` but not in ``lowerdir+``.
+    """
+    folder = os.path.dirname(planned.target)
+
+    def configure():
+        with mount.filesystem_context("overlay") as context:
+            for key, value in _options(planned, features, lambda path: os.path.relpath(path, folder)):
+                mount.set_option(context, key, value)
+            mount.attach(context, os.path.basename(planned.target))
+
+    mount.in_folder(folder, configure)
 
 
-def _configure(planned, features, name):
-    with mount.filesystem_context("overlay") as context:
-        mount.set_option(context, "source", "overlay")
-        if features.index_off:
-            mount.set_option(context, "index", "off")
-        if features.userxattr:
-            mount.set_option(context, "userxattr")
-        for lower in planned.lowers:
-            mount.set_option(context, "lowerdir+", name(lower))
-        if planned.upper is not None:
-            mount.set_option(context, "upperdir", name(planned.upper))
-            mount.set_option(context, "workdir", name(planned.work))
-        if planned.label:
-            mount.set_option(context, "context", planned.label)
-        mount.attach(context, name(planned.target))
+def _options(planned, features, name):
+    """What fsconfig(2) is told, in order: (key, value) pairs, the value None for a flag."""
+    yield "source", "overlay"
+    if features.index_off:
+        yield "index", "off"
+    if features.userxattr:
+        yield "userxattr", None
+    for lower in planned.lowers:
+        yield "lowerdir+", name(lower)
+    if planned.upper is not None:
+        yield "upperdir", name(planned.upper)
+        yield "workdir", name(planned.work)
+    if planned.label:
+        yield "context", planned.label
 
 
 def is_mounted(target, strict=False):

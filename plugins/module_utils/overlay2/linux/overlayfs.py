@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
+import os
+
 #: Most lower layers in one mount (OVL_MAX_STACK, fs/overlayfs/params.h).
 MAX_LOWERS = 500
 
 #: The kernel copies at most this many bytes of one fsconfig(2) string, its NUL included (fs/fsopen.c).
 FSCONFIG_STRING_MAX = 256
+
+
+def fits_fsconfig(value):
+    """Whether ``value`` (str) can be the value of one fsconfig(2) string (bool)."""
+    return len(os.fsencode(value)) < FSCONFIG_STRING_MAX
 
 
 def escape(path):
