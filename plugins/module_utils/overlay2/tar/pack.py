@@ -237,10 +237,11 @@ class _Packer:
             if by_attribute and not info.st_size and self._whiteout in names:
                 self._whiteout_entry(path, base, info)
                 return None
-            if info.st_nlink > 1 and self._known_link(path, info):
+            xattrs = self._xattrs(file, names) if names else None
+            if info.st_nlink > 1 and self._known_link(path, info, xattrs):
                 return None
             size = info.st_size
-            if not self._header(headers.REGULAR, path, info, size, xattrs=self._xattrs(file, names) if names else None):
+            if not self._header(headers.REGULAR, path, info, size, xattrs=xattrs):
                 return None
             if size > _SMALL:
                 large, file = file, None
@@ -288,20 +289,20 @@ class _Packer:
         if self._overlay and is_whiteout(info):
             self._whiteout_entry(path, base, info)
             return None
-        if info.st_nlink > 1 and self._known_link(path, info):
+        xattrs = None
+        if self._all_xattrs:
+            target = xattr.below(parent, base)
+            xattrs = self._xattrs(target, xattr.names(target))
+        if info.st_nlink > 1 and self._known_link(path, info, xattrs):
             return None
         link = os.readlink(base, dir_fd=parent) if kind == headers.SYMLINK else b""
         device = (0, 0)
         if kind in (headers.CHARACTER, headers.BLOCK_DEVICE):
             device = os.major(info.st_rdev), os.minor(info.st_rdev)
-        xattrs = None
-        if self._all_xattrs:
-            target = xattr.below(parent, base)
-            xattrs = self._xattrs(target, xattr.names(target))
         self._header(kind, path, info, 0, link, device, xattrs)
         return None
 
-    def _known_link(self, path, info):
+    def _known_link(self, path, info, xattrs):
         """Whether a file with several names was there before: then the entry is a link to its first name."""
         key = info.st_dev, info.st_ino
         known = self._links.get(key)
@@ -309,7 +310,7 @@ class _Packer:
             if self._header_possible(info):
                 self._links[key] = [path, info.st_nlink - 1]
             return False
-        self._header(headers.HARD_LINK, path, info, 0, known[0])
+        self._header(headers.HARD_LINK, path, info, 0, known[0], xattrs=xattrs)
         known[1] -= 1
         if not known[1]:  # the last of its names: no need to remember it
             del self._links[key]
@@ -377,7 +378,7 @@ class _Packer:
         prefix = b""
         short = name
         if len(name) > 100 or not name.isascii():
-            split = headers.split_name(name)
+            split = headers.split_name(name) if name.isascii() else None
             if split is None:
                 records[b"path"] = name
             else:
