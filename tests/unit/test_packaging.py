@@ -126,7 +126,8 @@ def test_import_time_is_reported(report):
 
 def test_file_heads_name_the_licence():
     wrong = []
-    for file in [*python_files(ROOT / "plugins"), *python_files(ROOT / "scripts"), *python_files(ROOT / "tui")]:
+    files = [file for folder in ("plugins", "scripts", "tui") for file in python_files(ROOT / folder)]
+    for file in filter(lambda file: file.stat().st_size, files):
         head = "".join(file.read_text().splitlines(keepends=True)[:20])
         gpl = file.is_relative_to(ROOT / "plugins/modules") or file.is_relative_to(ROOT / "plugins/doc_fragments")
         licence = "GPL-3.0-or-later" if gpl else "BSD-2-Clause"
