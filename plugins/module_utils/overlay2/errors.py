@@ -16,6 +16,8 @@ import os
 class Overlay2Error(Exception):
     """Base of all driver errors.
 
+    What these name may hold any bytes but NUL and ``/``: all texts are made :func:`printable`.
+
     :param message: what went wrong, without a full stop.
     :param layer: id of the layer concerned (str), if one is.
     :param path: the file or folder concerned (str or bytes), if one is.
@@ -23,11 +25,11 @@ class Overlay2Error(Exception):
     """
 
     def __init__(self, message, layer=None, path=None, remedy=None):
-        super().__init__(message)
-        self.message = message
+        self.message = printable(message)
+        super().__init__(self.message)
         self.layer = layer
         self.path = None if path is None else printable(path)
-        self.remedy = remedy
+        self.remedy = None if remedy is None else printable(remedy)
 
     def __str__(self):
         text = self.message
@@ -142,7 +144,7 @@ def printable(name):
 #: What an errno most often means here, and what to do. Used where the kernel refused something.
 HINTS = {
     errno.EPERM: "Run as root, or inside a user namespace",
-    errno.EACCES: "Check the permissions of the path and that the file system is not mounted nodev",
+    errno.EACCES: "Run as root, or check the permissions of the path; for quota, also that it is not mounted nodev",
     errno.EROFS: "The file system is read-only; remount it read-write or choose another home",
     errno.ENOSPC: "Free some space, or raise the quota",
     errno.EDQUOT: "The quota is used up; raise it",

@@ -71,7 +71,7 @@ class Features:
 def probe(home, scratch):
     """Find the features of a home.
 
-    :param home: the home, or its nearest existing parent: names the backing file system.
+    :param home: the home, or its nearest existing parent: the backing file system, looked at but not written to.
     :param scratch: an existing folder to try mounts in, normally on the same file system.
     :returns: :class:`Features`, quota not yet looked at.
     :raises NotSupported: no overlay can be mounted there, with the kernel's reason.
@@ -80,7 +80,7 @@ def probe(home, scratch):
     backing_fs = fs.fs_name(home)
     in_userns = kernel.in_user_namespace()
     check_overlay(scratch)
-    if not supports_d_type(scratch):
+    if not supports_d_type(home):
         raise d_type_error(backing_fs, home)
     userxattr = needs_userxattr(scratch, in_userns)
     metacopy = uses_metacopy(scratch, userxattr)
@@ -262,14 +262,17 @@ def unprobed(home, reason):
     """The features as far as they can be told without mounting anything, for a reader without the right to.
 
     :param reason: why nothing could be tried (str); it stands in for each answer that is missing.
+    :raises OSError: the home can't be read.
     """
     in_userns = kernel.in_user_namespace()
+    # Without that right the attributes that make a folder opaque can't be seen, and a diff would be wrong.
+    sees_attributes = kernel.is_admin() and not in_userns
     return Features(
         backing_fs=fs.fs_name(home),
         supports_d_type=supports_d_type(home),
         metacopy=False,
-        native_diff=not in_userns,
-        native_diff_reason="not tried: %s" % reason if in_userns else "",
+        native_diff=sees_attributes,
+        native_diff_reason="" if sees_attributes else "not tried: %s" % reason,
         index_off=os.path.exists(INDEX_PARAMETER),
         userxattr=False,
         in_user_namespace=in_userns,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Tuple
 
-from .errors import OptionError
+from .errors import OptionError, from_os_error
 
 
 class IdRange(NamedTuple):
@@ -61,7 +61,7 @@ class IdMap(NamedTuple):
 
         Ranges are laid end to end from container id 0 upwards, as dockerd's ``userns-remap`` does.
 
-        :raises OptionError: the user has no range in one of the files.
+        :raises OptionError: the user has no range in one of the files, or it can't be read.
         """
         return cls(_read_subid(subuid, user), _read_subid(subgid, user))
 
@@ -85,14 +85,22 @@ def _shift(value, ranges, what, outward):
 
 def _read_subid(path, user):
     ranges, used = [], 0
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            fields = line.strip().split(":")
-            if len(fields) != 3 or fields[0] != str(user):
-                continue
-            start, size = int(fields[1]), int(fields[2])
-            ranges.append(IdRange(used, start, size))
-            used += size
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as source:
+            lines = source.read().splitlines()
+    except OSError as error:
+        raise from_os_error(OptionError, "the subordinate ids can't be read", error, path=path) from error
+    for line in lines:
+        fields = line.strip().split(":")
+        if len(fields) != 3 or fields[0] != str(user):
+            continue
+        if not (fields[1].isdecimal() and fields[2].isdecimal()):
+            raise OptionError("'%s' is no range of subordinate ids" % line, path=path, remedy="Write user:first:count")
+        start, size = int(fields[1]), int(fields[2])
+        ranges.append(IdRange(used, start, size))
+        used += size
     if not ranges:
-        raise OptionError("no subordinate ids for user %s" % user, path=path, remedy="Add a line '%s:100000:65536'" % user)
+        raise OptionError(
+            "no subordinate ids for user %s" % user, path=path, remedy="Add a line '%s:100000:65536'" % user
+        )
     return tuple(ranges)

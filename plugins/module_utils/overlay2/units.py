@@ -33,7 +33,7 @@ def ram_in_bytes(text):
     if number.endswith(" "):
         number = number[:-1]
     if _HEXADECIMAL.fullmatch(number):
-        value = float.fromhex(number)
+        value = _from_hexadecimal(number)
     elif _DECIMAL.fullmatch(number):
         value = float(number)
     else:
@@ -50,6 +50,13 @@ def ram_in_bytes(text):
 
 
 _REMEDY = "Write a number with an optional unit of k, m, g, t or p, such as 10G or 512M"
+
+
+def _from_hexadecimal(number):
+    try:
+        return float.fromhex(number)
+    except OverflowError:
+        return float("inf")
 
 
 def _invalid(text):

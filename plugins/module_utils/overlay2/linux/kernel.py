@@ -10,6 +10,8 @@ import re
 
 #: Inode of the initial user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 _INITIAL_USERNS = 0xEFFFFFFD
+#: include/uapi/linux/capability.h
+_CAP_SYS_ADMIN = 21
 #: uid_map of the initial user namespace.
 _FULL_MAP = ["0", "0", "4294967295"]
 
@@ -41,6 +43,15 @@ def uid_map():
             return source.readline().split()
     except OSError:
         return []
+
+
+def is_admin():
+    """Whether this process has CAP_SYS_ADMIN in its user namespace (bool): mounts, ``trusted`` attributes (capabilities(7))."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as source:
+        for line in source:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
+    return False
 
 
 def mount_namespace():
