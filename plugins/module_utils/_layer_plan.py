@@ -16,6 +16,7 @@ from .overlay2.errors import (
     LayerInUse,
     LayerNotEmpty,
     OptionError,
+    QuotaNotSupported,
 )
 
 
@@ -27,8 +28,9 @@ class Wanted(NamedTuple):
     read_write: Optional[bool] = None
     src: Optional[str] = None
     diff_id: Optional[str] = None  # of the content; with src, None means known after the apply
-    size: Optional[int] = None  # bytes
+    size: Optional[int] = None  # bytes; 0 for no quota
     force: bool = False
+    no_quota: str = ""  # why the home can't have quotas; "" if it can
 
 
 class Actual(NamedTuple):
@@ -81,6 +83,7 @@ def plan_present(wanted, actual):
         kept = wanted._replace(
             parent=layer.parent if wanted.parent is None else wanted.parent,
             read_write=layer.read_write if wanted.read_write is None else wanted.read_write,
+            size=state_of(layer)["quota"] if wanted.size is None else wanted.size,
         )
         return plan_create(kept, state_of(layer), ("remove", "create"))
     steps, after = [], state_of(layer)
@@ -89,8 +92,13 @@ def plan_present(wanted, actual):
         steps.append(content)
         after["diff_id"] = wanted.diff_id
     if wanted.size is not None and wanted.size != after["quota"]:
-        if layer.read_write is False:
-            raise read_only_quota(layer.id)
+        check_quota(wanted, layer.read_write is not False)
+        if layer.quota is None:
+            raise OptionError(
+                "the layer was made without a quota, and none can be put on content that is there already",
+                layer=layer.id,
+                remedy="Create a layer with a size, and apply the content to that one",
+            )
         steps.append("quota")
         after["quota"] = wanted.size
     return Plan(tuple(steps), state_of(layer), after)
@@ -98,8 +106,8 @@ def plan_present(wanted, actual):
 
 def plan_create(wanted, before, steps):
     """The plan that makes the layer, quota and content included, in one step."""
-    if wanted.size and not wanted.read_write:
-        raise read_only_quota(wanted.id)
+    if wanted.size:
+        check_quota(wanted, wanted.read_write)
     if wanted.diff_id and not wanted.src:
         raise OptionError(
             "the layer is not there, and digest alone can't make it", layer=wanted.id, remedy="Give src as well"
@@ -166,9 +174,20 @@ def refuse_if_used(actual, done, remedy):
         )
 
 
-def read_only_quota(layer_id):
-    """The error for a quota on a layer that nobody writes to."""
-    return OptionError("a quota needs a read-write layer", layer=layer_id, remedy="Set read_write, or leave out size")
+def check_quota(wanted, read_write):
+    """Refuse a quota that can't be.
+
+    :raises OptionError: nobody writes to the layer.
+    :raises QuotaNotSupported: the home has no quotas.
+    """
+    if not read_write:
+        raise OptionError("a quota needs a read-write layer", layer=wanted.id, remedy="Set read_write, or leave out size")
+    if wanted.no_quota:
+        raise QuotaNotSupported(
+            "a quota needs XFS mounted with pquota: %s" % wanted.no_quota,
+            layer=wanted.id,
+            remedy="Leave out size, or put the home on such a file system",
+        )
 
 
 def state_of(layer):

@@ -259,7 +259,7 @@ def manage(module):
     if dest:
         check_dest(module, dest)
     before = digest_at(dest) if dest else None
-    driver = module.open_driver()
+    driver = module.open_driver(read_only=True)
     layer = module.require_layer(driver)
     written = Written()
     if layer is not None:

@@ -258,7 +258,7 @@ def is_empty(folder):
         return True
 
 
-def wanted_of(module, layer):
+def wanted_of(module, driver, layer):
     """What the task asks for, its archive read where the plan depends on it.
 
     :param layer: the layer's record, or None.
@@ -272,9 +272,25 @@ def wanted_of(module, layer):
         read_write=params["read_write"],
         src=params["src"],
         diff_id=wanted_diff_id(module, params["src"], digest, layer),
-        size=None if params["size"] is None else limit_on_disk(ram_in_bytes(params["size"]), params["home"]),
+        size=wanted_size(params, driver, layer),
         force=params["force"],
+        no_quota=driver.features.project_quota_reason if driver else "",
     )
+
+
+def wanted_size(params, driver, layer):
+    """The quota that the layer must have, in bytes; None for any.
+
+    A limit is rounded up as XFS does it, to its blocks. A new layer without a size gets the driver's.
+    """
+    if params["size"] is not None:
+        size = ram_in_bytes(params["size"])
+    elif layer is None and params["read_write"] and driver:
+        size = driver.options.size
+    else:
+        return None
+    block = os.statvfs(driver.home).f_frsize if driver else 1
+    return -(-size // block) * block
 
 
 def wanted_diff_id(module, src, digest, layer):
@@ -290,26 +306,21 @@ def wanted_diff_id(module, src, digest, layer):
     if module.check_mode and not os.path.lexists(src):
         module.missing_in_check_mode("the archive %s" % src)
         return digest
-    with opened(src) as archive:
+    with opened(src, module.params["id"]) as archive:
         found = diff_id_of(archive)
     if digest not in (None, found):
         raise DigestMismatch(
-            "the archive has the diff ID %s, not %s" % (found, digest),
+            "the archive's digest is %s, not %s" % (found, digest),
+            layer=module.params["id"],
             path=src,
-            remedy="Fetch the archive again, or correct digest; it counts for the uncompressed tar",
+            remedy="Fetch the archive again, or correct the digest (it is that of the uncompressed tar)",
         )
     return found
 
 
-def limit_on_disk(size, home):
-    """What XFS makes of a limit of ``size`` bytes: it rounds up to its own blocks."""
-    block = os.statvfs(home).f_frsize if os.path.isdir(home) else 1
-    return -(-size // block) * block
-
-
 @contextmanager
-def opened(src):
-    """The archive, open for reading; None for None.
+def opened(src, layer_id):
+    """The archive, open for reading; None for None. Errors about the archive name it, and the layer.
 
     :raises ArchiveError: it can't be opened.
     """
@@ -319,11 +330,16 @@ def opened(src):
     try:
         stream = open(src, "rb")
     except OSError as error:
-        failure = from_os_error(ArchiveError, "can't read the archive", error, path=src)
-        failure.remedy = failure.remedy or "src is a path on the target; ansible.builtin.copy takes a file there"
+        failure = from_os_error(ArchiveError, "can't read the archive", error, layer=layer_id, path=src)
+        failure.remedy = failure.remedy or "Give src as the path of an archive on the target, not on the controller"
         raise failure from error
     with stream:
-        yield stream
+        try:
+            yield stream
+        except ArchiveError as error:
+            error.layer = error.layer or layer_id
+            error.path = error.path or src
+            raise
 
 
 def carry_out(driver, wanted, plan):
@@ -332,18 +348,22 @@ def carry_out(driver, wanted, plan):
         if step == "remove":
             # The plan has asked already; the guard asks again, under the driver's locks.
             driver.remove(wanted.id, guard=bool(plan.after) or not wanted.force)
-        elif step == "create":
-            create = driver.create_read_write if plan.after["read_write"] else driver.create
-            storage_opt = None if wanted.size is None else {"size": str(wanted.size)}
-            with opened(wanted.src) as archive:
-                create(wanted.id, plan.after["parent"], storage_opt, diff=archive, diff_id=wanted.diff_id)
         elif step == "quota":
             driver.set_quota(wanted.id, wanted.size)
         else:
-            with opened(wanted.src) as archive:
-                driver.apply_diff(
-                    wanted.id, plan.after["parent"], archive, diff_id=wanted.diff_id, replace=step == "replace"
-                )
+            with opened(wanted.src, wanted.id) as archive:
+                fill(driver, wanted, step, plan.after, archive)
+
+
+def fill(driver, wanted, step, after, archive):
+    """Create the layer with its content, or apply or replace the content."""
+    if step != "create":
+        driver.apply_diff(wanted.id, after["parent"], archive, diff_id=wanted.diff_id, replace=step == "replace")
+    elif after["read_write"]:
+        size = {"size": str(after["quota"])} if after["quota"] or driver.options.size else None
+        driver.create_read_write(wanted.id, after["parent"], size, diff=archive, diff_id=wanted.diff_id)
+    else:
+        driver.create(wanted.id, after["parent"], diff=archive, diff_id=wanted.diff_id)
 
 
 def expected(module, driver, plan, actual):
@@ -391,7 +411,7 @@ def manage(module):
     driver = module.open_driver(make_home=params["state"] == "present")
     actual = observe(driver, params["id"])
     if params["state"] == "present":
-        wanted = wanted_of(module, actual.layer if actual else None)
+        wanted = wanted_of(module, driver, actual.layer if actual else None)
         plan = plan_present(wanted, actual)
     else:
         wanted = Wanted(params["id"], force=params["force"])

@@ -29,9 +29,9 @@ def checked_digest(text):
 
 
 class HashingWriter:
-    """Counts and hashes what is written, and hands it on to ``raw`` where that is given.
+    """Counts and hashes what is written, and hands it on where there is somebody to take it.
 
-    ``size`` is the number of bytes so far (int).
+    :param raw: a buffered binary file, or None. ``size`` is the number of bytes so far (int).
     """
 
     def __init__(self, raw=None):
@@ -47,11 +47,6 @@ class HashingWriter:
             self._raw.write(data)
         return len(data)
 
-    def flush(self):
-        """Flush ``raw``."""
-        if self._raw is not None:
-            self._raw.flush()
-
     @property
     def digest(self):
         """The digest of all that was written so far (str)."""
@@ -59,12 +54,13 @@ class HashingWriter:
 
 
 def pump(stream, *writers):
-    """Copy the rest of ``stream`` (anything with ``read(size)``) to each of the writers, a chunk at a time."""
-    chunk = stream.read(_CHUNK)
-    while chunk:
-        for writer in writers:
-            writer.write(chunk)
-        chunk = stream.read(_CHUNK)
+    """Copy the rest of ``stream`` (a binary file with ``readinto()``) to each of the writers, a chunk at a time."""
+    with memoryview(bytearray(_CHUNK)) as view:
+        count = stream.readinto(view)
+        while count:
+            for writer in writers:
+                writer.write(view[:count])
+            count = stream.readinto(view)
 
 
 def digest_of(stream):

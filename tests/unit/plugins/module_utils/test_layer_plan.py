@@ -1,0 +1,204 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What overlay2_layer decides, for every pair of wanted and actual."""
+from __future__ import annotations
+
+import pytest
+from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import Actual, Wanted, plan_absent, plan_present
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import errors
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.layers import Layer
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.quota import QuotaUsage
+
+ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+def layer(**facts):
+    defaults = {
+        "id": "web", "parent": "base", "lower": ("base",), "lower_links": ("l/B",), "link": "W", "committed": False,
+        "read_write": False,
+    }
+    return Layer(**dict(defaults, **facts))
+
+
+def actual(surroundings=None, **facts):
+    return Actual(layer(**facts), **(surroundings or {}))
+
+
+def steps(wanted, there):
+    return plan_present(Wanted("web", **wanted), there).steps
+
+
+# --- a layer that is not there ----------------------------------------------------------------------------------------
+
+
+def test_a_new_layer_is_one_step_with_content_and_quota():
+    plan = plan_present(Wanted("web", parent="base", read_write=True, src="a.tar", diff_id=ONE, size=4096), None)
+    assert plan.steps == ("create",)
+    assert plan.before == {}
+    assert plan.after == {"id": "web", "parent": "base", "read_write": True, "diff_id": ONE, "quota": 4096}
+
+
+def test_a_new_layer_without_anything_is_an_empty_base():
+    plan = plan_present(Wanted("web"), None)
+    assert plan.after == {"id": "web", "parent": "", "read_write": False, "diff_id": None, "quota": 0}
+
+
+def test_a_digest_alone_makes_no_layer():
+    with pytest.raises(errors.OptionError, match="digest alone") as caught:
+        plan_present(Wanted("web", diff_id=ONE), None)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("read_write", [None, False])
+def test_a_quota_needs_a_read_write_layer(read_write):
+    with pytest.raises(errors.OptionError, match="read-write"):
+        plan_present(Wanted("web", read_write=read_write, size=4096), None)
+
+
+def test_a_quota_needs_a_home_that_can():
+    with pytest.raises(errors.QuotaNotSupported, match="only XFS"):
+        plan_present(Wanted("web", read_write=True, size=4096, no_quota="only XFS has it"), None)
+
+
+def test_size_zero_is_no_quota_and_needs_nothing():
+    assert steps({"size": 0, "no_quota": "only XFS has it"}, None) == ("create",)
+
+
+# --- a layer that is there --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", [
+    {},
+    {"parent": "base"},
+    {"read_write": False},
+    {"src": "a.tar", "diff_id": ONE},
+    {"diff_id": ONE},
+    {"force": True, "src": "a.tar", "diff_id": ONE, "parent": "base"},
+    {"size": 0},
+])
+def test_what_is_as_wanted_stays(wanted):
+    plan = plan_present(Wanted("web", **wanted), actual(diff_id=ONE))
+    assert plan.steps == ()
+    assert plan.before == plan.after
+
+
+def test_what_is_not_known_does_not_differ():
+    unknown = actual(read_write=None, parent=None)
+    assert steps({"read_write": True, "parent": "base"}, unknown) == ()
+
+
+@pytest.mark.parametrize(("wanted", "words"), [
+    ({"parent": "other"}, "with parent base, not parent other"),
+    ({"parent": ""}, "with parent base, not no parent"),
+    ({"read_write": True}, "with read_write false"),
+    ({"parent": "other", "read_write": True}, "not parent other and read_write false"),
+])
+def test_another_structure_is_refused(wanted, words):
+    with pytest.raises(errors.LayerExists, match=words) as caught:
+        steps(wanted, actual())
+    assert "force" in caught.value.remedy
+
+
+def test_force_makes_the_layer_anew_and_keeps_what_is_not_mentioned():
+    there = actual(read_write=True, quota=QuotaUsage(7, 8192, 10, 1))
+    plan = plan_present(Wanted("web", parent="other", force=True), there)
+    assert plan.steps == ("remove", "create")
+    assert plan.before["parent"] == "base"
+    assert plan.after == {"id": "web", "parent": "other", "read_write": True, "diff_id": None, "quota": 8192}
+
+
+@pytest.mark.parametrize(("surroundings", "words"), [
+    ({"children": ("app", "job")}, "app, job standing on it"),
+    ({"holders": ("", "nginx"), "mounted": True}, "an anonymous holder, nginx holding it"),
+    ({"mounted": True}, "a mount of it"),
+    ({"children": ("app",), "holders": ("nginx",)}, "app standing on it and nginx holding it"),
+])
+@pytest.mark.parametrize("wanted", [{"parent": "other"}, {"src": "b.tar", "diff_id": TWO}])
+def test_force_does_not_pull_a_layer_from_under_its_users(surroundings, words, wanted):
+    with pytest.raises(errors.LayerInUse, match=words):
+        steps(dict(wanted, force=True), actual(surroundings, diff_id=ONE))
+
+
+# --- content ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_layer_takes_content():
+    plan = plan_present(Wanted("web", src="a.tar", diff_id=ONE), actual({"children": ("app",)}))
+    assert plan.steps == ("apply",)
+    assert (plan.before["diff_id"], plan.after["diff_id"]) == (None, ONE)
+
+
+def test_a_held_layer_takes_no_content():
+    with pytest.raises(errors.LayerInUse, match="nginx"):
+        steps({"src": "a.tar", "diff_id": ONE}, actual({"holders": ("nginx",)}))
+
+
+@pytest.mark.parametrize(("facts", "surroundings"), [({"diff_id": ONE}, {}), ({}, {"empty": False})])
+def test_other_content_is_replaced_by_force_only(facts, surroundings):
+    there = actual(surroundings, **facts)
+    with pytest.raises(errors.LayerNotEmpty, match=TWO) as caught:
+        steps({"src": "b.tar", "diff_id": TWO}, there)
+    assert "force" in caught.value.remedy
+    assert steps({"src": "b.tar", "diff_id": TWO, "force": True}, there) == ("replace",)
+
+
+@pytest.mark.parametrize(("recorded", "words"), [(ONE, ONE), (None, "no recorded diff ID")])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_digest_alone_verifies(recorded, words, force):
+    with pytest.raises(errors.DigestMismatch, match=words):
+        steps({"diff_id": TWO, "force": force}, actual(diff_id=recorded))
+
+
+# --- quota ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [4096, 0])
+def test_a_quota_changes_in_place(size):
+    plan = plan_present(Wanted("web", size=size), actual(read_write=True, quota=QuotaUsage(7, 8192, 10, 1)))
+    assert plan.steps == ("quota",)
+    assert (plan.before["quota"], plan.after["quota"]) == (8192, size)
+
+
+def test_the_same_quota_stays():
+    assert steps({"size": 8192}, actual(read_write=True, quota=QuotaUsage(7, 8192, 10, 1))) == ()
+
+
+def test_content_and_quota_in_one_plan():
+    there = actual(read_write=None, quota=QuotaUsage(7, 8192, 10, 1))
+    assert steps({"src": "a.tar", "diff_id": ONE, "size": 4096}, there) == ("apply", "quota")
+
+
+@pytest.mark.parametrize(("facts", "no_quota", "error"), [
+    ({"read_write": False}, "", errors.OptionError),
+    ({"read_write": True}, "only XFS has it", errors.QuotaNotSupported),
+    ({"read_write": True}, "", errors.OptionError),  # made without one
+])
+def test_a_quota_that_cannot_be(facts, no_quota, error):
+    with pytest.raises(error):
+        steps({"size": 4096, "no_quota": no_quota}, actual(**facts))
+
+
+# --- absent -----------------------------------------------------------------------------------------------------------
+
+
+def test_absent_is_absent():
+    plan = plan_absent(None, False)
+    assert (plan.steps, plan.before, plan.after) == ((), {}, {})
+
+
+def test_an_unused_layer_is_removed():
+    plan = plan_absent(actual(), False)
+    assert plan.steps == ("remove",)
+    assert plan.before["id"] == "web"
+    assert plan.after == {}
+
+
+@pytest.mark.parametrize("surroundings", [{"children": ("app",)}, {"holders": ("nginx",)}, {"mounted": True}])
+def test_a_used_layer_is_removed_by_force_only(surroundings):
+    there = actual(surroundings)
+    with pytest.raises(errors.LayerInUse) as caught:
+        plan_absent(there, False)
+    assert caught.value.layer == "web"
+    assert "force" in caught.value.remedy
+    assert plan_absent(there, True).steps == ("remove",)
