@@ -32,6 +32,8 @@ class Record(NamedTuple):
     counts: Dict[str, int]
     #: Inode of the mount namespace in which the mount was made; 0 where unknown.
     mount_namespace: int = 0
+    #: The mount is another program's, such as a running container's of dockerd: not ours to take away.
+    borrowed: bool = False
 
     @property
     def total(self):
@@ -77,7 +79,7 @@ class Holders:
             if record["boot_id"] != self._boot_id:
                 return NOBODY
             counts = {str(name): int(count) for name, count in record["holders"].items() if int(count) > 0}
-            return Record(counts, int(record["mount_namespace"]))
+            return Record(counts, int(record["mount_namespace"]), bool(record.get("borrowed")))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("ignoring the unreadable reference record %s: %s", path, error)
             return NOBODY
@@ -87,7 +89,12 @@ class Holders:
         if not record.counts:
             self.forget(layer)
             return
-        content = {"boot_id": self._boot_id, "mount_namespace": record.mount_namespace, "holders": record.counts}
+        content = {
+            "boot_id": self._boot_id,
+            "mount_namespace": record.mount_namespace,
+            "borrowed": record.borrowed,
+            "holders": record.counts,
+        }
         # Its own name would be too long with a suffix; pid and object id tell threads and processes apart.
         temporary = os.path.join(os.path.dirname(self._folder), "holder-%d-%x" % (os.getpid(), id(content)))
         try:

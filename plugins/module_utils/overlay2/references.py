@@ -13,7 +13,7 @@ import os
 from . import mounts
 from .errors import LayerDamaged, LayerInUse, MountError, Overlay2Error, from_os_error
 from .holders import ANONYMOUS, NOBODY, Holders
-from .layers import LOWER, MERGED, WORK
+from .layers import LOWER, MERGED, WORK, LayerRecord
 from .linux import kernel, mountinfo
 from .staging import ensure_folder
 
@@ -39,7 +39,7 @@ class References:
     def get(self, layer, mount_label, holder):
         """Take a reference and have the layer mounted; moby's Get.
 
-        A layer without lower layers is its ``diff`` folder: nothing is mounted, and only named holders are written down.
+        A layer without lower layers is its ``diff`` folder: nothing is mounted, and only named holders are recorded.
 
         :returns: the path (str).
         :raises LayerNotFound: no such layer.
@@ -57,7 +57,11 @@ class References:
             mounted = mounts.is_mounted(target, strict=True)
             record = self._valid(layer, mounted, repair=True)
             if mounted and not record.counts:
-                log.info("layer %s was mounted but held by nobody; taking the mount over", layer)
+                record = record._replace(borrowed=self._is_foreign(layer))
+                log.info(
+                    "layer %s was mounted but held by nobody; %s the mount",
+                    layer, "borrowing" if record.borrowed else "taking over",
+                )  # fmt: skip
             if not mounted:
                 self._mount(layer, links, target, mount_label)
                 record = record._replace(mount_namespace=kernel.mount_namespace())
@@ -72,6 +76,9 @@ class References:
     def put(self, layer, holder):
         """Drop a reference; with the last one the layer is unmounted; moby's Put.
 
+        A mount that another program made on a layer of its own stays, as its containers may live on it: only the
+        anonymous put of a layer that nobody holds takes it away, as moby's does.
+
         :raises MountError: the kernel refused to unmount; the reference is then still there.
         """
         with self._runtime.layer_lock(layer):
@@ -81,7 +88,8 @@ class References:
             target = self._store.path(layer, MERGED)
             record = self._valid(layer, mounts.is_mounted(target, strict=True), repair=True)
             left = record.dropped(holder)
-            if not left.counts:
+            borrowed = record.borrowed if record.counts else holder != ANONYMOUS and self._is_foreign(layer)
+            if not left.counts and not borrowed:
                 mounts.unmount(layer, target)
             self._records.write(layer, left)
 
@@ -109,6 +117,10 @@ class References:
         """Whether the layer's overlay is mounted in this mount namespace (bool)."""
         return mounts.is_mounted(self._store.path(layer, MERGED))
 
+    def in_foreign_use(self, layer):
+        """Whether another program made the layer and it is mounted, as under a running container of dockerd (bool)."""
+        return self.mounted(layer) and self._is_foreign(layer)
+
     def active(self):
         """Ids of the layers of this home that are mounted here (list of str)."""
         home = os.path.realpath(self._store.home)
@@ -122,6 +134,10 @@ class References:
     def held(self):
         """Ids of the layers that somebody holds (list of str)."""
         return [layer for layer in self._records.held() if self.counts(layer)]
+
+    def _is_foreign(self, layer):
+        """Whether another program made the layer (bool): what is mounted there may be in its use."""
+        return self._store.record(layer) == LayerRecord()
 
     def _valid(self, layer, mounted, repair):
         """The layer's record as far as the kernel's mount table bears it out.
