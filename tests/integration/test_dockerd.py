@@ -18,7 +18,8 @@ import tarfile
 import time
 
 import pytest
-from overlay2 import Driver
+from overlay2 import Change, ChangeKind, Driver
+from overlay2.errors import LayerInUse
 from overlay2.layers import RECORD
 from peers import archives, diskfacts, dockerd, material, tarfacts
 from support import host
@@ -185,7 +186,7 @@ def test_reading_a_running_container_disturbs_nothing(docker, image, run_root):
     wait_for(lambda: ("/etc/ready", 1) in docker.changes(name))
     layer = container_layer(docker, name)
     merged = docker.container(name)["GraphDriver"]["Data"]["MergedDir"]
-    complaints = docker.complaints()
+    complaints, changes = docker.complaints(), docker.changes(name)
     mounts, prints = mount_lines(docker.folder), diskfacts.fingerprint(docker.home, leave_out=[merged])
 
     driver = Driver(docker.home, read_only=True)
@@ -194,7 +195,7 @@ def test_reading_a_running_container_disturbs_nothing(docker, image, run_root):
     assert [found.id for found in driver.layers() if found.id == layer]
     assert driver.get_metadata(layer)["MergedDir"] == merged
     ours = [(change.path, KINDS[change.kind.name]) for change in driver.changes(layer, layer + "-init")]
-    assert ours == docker.changes(name)
+    assert ours == changes
     with driver.diff(layer, layer + "-init") as stream:
         assert "etc/ready" in tarfacts.by_name(tarfacts.entries(stream))
     driver.diff_size(layer, layer + "-init")
@@ -208,18 +209,26 @@ def test_reading_a_running_container_disturbs_nothing(docker, image, run_root):
     assert docker.complaints() == complaints
 
 
-def test_taking_and_leaving_a_running_container_keeps_it_running(docker, image):
-    """dockerd's mount is not ours to take away, however often somebody here took and left it."""
-    name = docker.run("built:1", "/bin/busybox", "sleep", "1000")
+def test_the_mount_of_a_running_container_is_not_ours_to_take_away(docker, image):
+    """However often somebody here takes and leaves the layer, compares it by mounts, or would have it removed."""
+    name = docker.run("built:1", "/bin/busybox", "sh", "-c", "echo > etc/ready; exec busybox sleep 1000")
+    wait_for(lambda: ("/etc/ready", 1) in docker.changes(name))
     layer = container_layer(docker, name)
     try:
         driver = Driver(docker.home)
         path = driver.get(layer, holder="visitor")
         assert path == docker.container(name)["GraphDriver"]["Data"]["MergedDir"]
+        assert driver.holders(layer) == {"visitor": 1}
         driver.put(layer, holder="visitor")
+        driver.put(layer, holder="visitor")
+        assert Change("/etc/ready", ChangeKind.ADD) in driver.changes(layer, image.layer_ids[0])
+        with pytest.raises(LayerInUse):
+            driver.remove(layer, guard=True)
         assert driver.mounted(layer)
+        assert driver.holders(layer) == {}
+        assert os.path.exists(os.path.join(path, "etc/ready"))
         assert docker.container(name)["State"]["Running"]
-        assert os.path.exists(os.path.join(path, "etc/copied"))
+        assert docker.changes(name)
     finally:
         docker.remove(name)
 
@@ -278,7 +287,7 @@ def test_dockerd_applies_our_diffs(docker, image, tmp_path, home):
         folders = (os.path.join(docker.home, layer, "diff") for layer in (original, copy))
         first, second = (diskfacts.applied(folder) for folder in folders)
         assert first == second
-    script = "test -u /etc/copied && test ! -e /etc/gone && test -p /special/fifo && test -e /trees/opaque/new"
+    script = "test -u /special/setuid && test ! -e /etc/gone && test -p /special/fifo && test -e /trees/opaque/new"
     docker.wait(docker.run("ours:1", "/bin/busybox", "sh", "-ec", script))
 
 
@@ -330,6 +339,7 @@ def test_dockerd_runs_on_a_home_made_here(image):
         driver.cleanup()
 
         second.start()
+        complaints = second.complaints()
         saved_again = os.path.join(second.folder, "saved")
         os.mkdir(saved_again)
         again = second.image("built:1", saved_again)
@@ -344,7 +354,7 @@ def test_dockerd_runs_on_a_home_made_here(image):
         assert sorted(changes) == second.changes(name)
         second.commit(name, "more:1")
         second.wait(second.run("more:1", "/bin/busybox", "test", "-e", "/forest/opaque/new"))
-        assert not second.complaints()
+        assert second.complaints() == complaints
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
@@ -384,12 +394,16 @@ def write_image(archive, reference, layers):
     """Write a docker-save archive of tars (paths, or open streams), lowest first; gives their diff IDs."""
     folder = archive + ".d"
     os.mkdir(folder)
-    names, diff_ids = [], []
-    for number, stream in enumerate(layers):
-        names.append("%d.tar" % number)
-        with stream, open(os.path.join(folder, names[-1]), "wb") as target:
-            shutil.copyfileobj(stream, target)
-        diff_ids.append(sha256(os.path.join(folder, names[-1])))
+    names = []
+    for number, layer in enumerate(layers):
+        names.append(f"{number}.tar")
+        path = os.path.join(folder, names[-1])
+        if isinstance(layer, str):
+            shutil.copyfile(layer, path)
+            continue
+        with layer, open(path, "wb") as target:
+            shutil.copyfileobj(layer, target)
+    diff_ids = [sha256(os.path.join(folder, name)) for name in names]
     config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
     manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": names}]
     for name, value in (("config.json", config), ("manifest.json", manifest)):

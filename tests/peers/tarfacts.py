@@ -141,6 +141,7 @@ def normalised(tar):
     """A tar with what differs between writers, and means nothing to readers, made the same; else byte for byte.
 
     * The mode field holds permission bits only (dockerd before 23.0 adds the file type's).
+    * Owners have no names (dockerd before 23.0 looks up those of the host; readers go by the numbers).
     * An entry that hides something (``.wh.``) has no time and no link name: the time is when the whiteout was made on
       that disk, and dockerd leaves a link name where whiteouts share an inode, as overlayfs makes them do.
 
@@ -153,6 +154,7 @@ def normalised(tar):
         header = memoryview(result)[at:at + 512]
         size = int(bytes(header[124:136]).rstrip(b"\0 ") or b"0", 8)
         header[100:108] = b"%07o\0" % (int(bytes(header[100:108]).rstrip(b"\0 "), 8) & 0o7777)
+        header[265:329] = bytes(64)
         name = bytes(header[:100]).rstrip(b"\0")
         if os.path.basename(name).startswith(b".wh.") and bytes(header[156:157]) == b"0":
             header[136:148] = b"%011o\0" % 0
