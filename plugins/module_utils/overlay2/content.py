@@ -170,10 +170,17 @@ class Content:
     def diff_size(self, layer, parent):
         """Bytes that the layer adds to ``parent`` (int); moby's DiffSize."""
         if self.is_native(layer, parent):
-            with _named(layer):
-                return tree_size(self._store.path(layer, DIFF))
+            return self.own_size(layer)
         with self._mounted(layer) as path:
             return _size_of(path, self.changes(layer, parent))
+
+    def own_size(self, layer):
+        """Bytes of the files in the layer's own folder (int); moby's directory.Size of it.
+
+        :raises Overlay2Error: the folder is missing or can't be read.
+        """
+        with _named(layer):
+            return tree_size(self._store.path(layer, DIFF))
 
     def _open_diff(self, stack, layer):
         try:

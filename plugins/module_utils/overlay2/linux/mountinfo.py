@@ -9,6 +9,8 @@ import os
 import re
 from typing import NamedTuple, Tuple
 
+from . import kernel
+
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -66,4 +68,23 @@ def mounts(pid="self", below=None):
                 if point != wanted and not point.startswith(wanted + b"/"):
                     continue
             found.append(parse(line))
+    return found
+
+
+def other_namespaces():
+    """One process of each mount namespace but this one: dict of the namespace's inode to a pid, both int.
+
+    Processes that vanish, or whose namespace this one may not see, are passed over.
+    """
+    mine = kernel.mount_namespace()
+    found = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            namespace = os.stat("/proc/%s/ns/mnt" % name).st_ino
+        except OSError:
+            continue
+        if namespace != mine:
+            found.setdefault(namespace, int(name))
     return found
