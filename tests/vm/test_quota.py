@@ -34,6 +34,12 @@ def new_layer(control, name, size, content=True):
     return layer
 
 
+def remove(control, name):
+    """Delete a layer's folder as the driver does."""
+    with control.releasing(os.path.join(control.home, name)):
+        shutil.rmtree(os.path.join(control.home, name))
+
+
 def fill(path, size):
     """Write up to ``size`` bytes to a file; returns the errno that ended it (0 for none) and the bytes written."""
     written = 0
@@ -239,36 +245,41 @@ def test_a_folder_without_a_project_of_its_own_has_no_quota(control):
 
 def test_ids_go_up_and_are_not_reused_while_in_use(control):
     assert [project_of(new_layer(control, name, MIB)) for name in "abc"] == [2, 3, 4]
-    shutil.rmtree(control.home + "/b")
-    control.release(3)
+    remove(control, "b")
     assert project_of(new_layer(control, "d", MIB)) == 5
 
 
 def test_after_a_restart_numbering_goes_on_above_what_is_there(control):
     for name in "abc":
         new_layer(control, name, MIB)
-    shutil.rmtree(control.home + "/a")
-    control.release(2)
+    remove(control, "a")
     assert project_of(new_layer(QuotaControl.open(control.home), "d", MIB)) == 5
 
 
-def test_a_removed_layers_id_is_free_once_released_and_not_before(control, report):
-    new_layer(control, "a", MIB)
-    shutil.rmtree(control.home + "/a")
+def test_a_removed_layers_id_is_free_once_its_limit_is_lifted_and_not_before(control, report):
+    shutil.rmtree(new_layer(control, "a", MIB))
     assert project_of(new_layer(QuotaControl.open(control.home), "b", MIB)) == 3
-    shutil.rmtree(control.home + "/b")
-    control.release(2)
-    control.release(3)
+    remove(control, "b")
     wait_until(lambda: 3 not in report.rows())
-    assert project_of(new_layer(QuotaControl.open(control.home), "c", MIB)) == 2
+    assert report.row(2).limit == MIB
+    assert project_of(new_layer(QuotaControl.open(control.home), "c", MIB)) == 3
+
+
+def test_a_project_that_layers_share_keeps_its_limit_as_long_as_one_is_there(control, report):
+    for name in ("a", "b"):
+        Path(control.home, name).mkdir()
+        report.run(f"project -s -p {control.home}/{name} 9", "limit -p bhard=3m 9")
+    remove(control, "a")
+    assert report.row(9).limit == 3 * MIB
+    remove(control, "b")
+    wait_until(lambda: 9 not in report.rows())
 
 
 def test_a_file_that_is_open_but_deleted_still_holds_its_id(control):
     layer = new_layer(control, "a", MIB)
     with open(layer / "diff" / "file", "wb") as stream:
         stream.write(bytes(MIB // 2))
-        shutil.rmtree(layer)
-        control.release(2)
+        remove(control, "a")
         assert project_of(new_layer(QuotaControl.open(control.home), "b", MIB)) == 3
 
 
@@ -343,19 +354,18 @@ def test_an_assignment_that_fails_leaves_no_id(control):
 # --- layers that move -------------------------------------------------------------------------------------------------
 
 
-def test_content_staged_for_a_layer_counts_there_and_moves_in_by_rename(control, report):
-    layer = new_layer(control, "layer", 10 * MIB)
-    fill(layer / "diff" / "old", MIB)
-    staged = Path(control.home, ".staging", "new")
-    staged.mkdir(parents=True)
-    control.adopt(str(staged), 2)
-    (staged / "diff").mkdir()
+def test_a_staged_layer_moves_in_by_rename_and_takes_anothers_place_by_exchange(control, report):
+    layer = Path(control.home, "layer")
+    staged = new_layer(control, ".staging/x", 10 * MIB)
+    fill(staged / "diff" / "old", MIB)
+    staged.rename(layer)
+    staged = new_layer(control, ".staging/y", 10 * MIB)
     fill(staged / "diff" / "new", 3 * MIB)
-    assert control.get(str(layer)).used == 4 * MIB == report.row(2).used
-    fs.rename(str(staged / "diff"), str(layer / "diff"), fs.RENAME_EXCHANGE)
-    assert os.listdir(layer / "diff") == ["new"]
-    shutil.rmtree(staged)
-    wait_until(lambda: control.get(str(layer)).used == 3 * MIB == report.row(2).used)
+    fs.rename(str(staged), str(layer), fs.RENAME_EXCHANGE)
+    assert control.get(str(layer))[:3] == (3, 10 * MIB, 3 * MIB)
+    remove(control, ".staging/y")
+    wait_until(lambda: 2 not in report.rows())
+    assert report.row(3)[:2] == (3 * MIB, 10 * MIB)
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ class Driver:
             ensure_folder(self.home, 0o710, (os.geteuid(), root[1]))
             ensure_folder(os.path.join(self.home, LINK_DIR), 0o700, (os.geteuid(), os.getegid()))
             features = self._with_quota(features)
+            self._staging.quota = self._quota
             self._staging.sweep()
         except OSError as error:
             raise from_os_error(NotSupported, "can't prepare the home", error, path=error.filename or self.home) from error

@@ -74,7 +74,7 @@ class Lifecycle:
             )
         lower = self._store.lower_for_child(parent) if parent else None
         with self._staging.stage() as staged, _mending(layer, staged):
-            self._set_project(staged, size)
+            self._set_project(staged, size or None)
             record = LayerRecord(read_write=read_write)
             link = link_id()
             self._staging.make_diff(staged)
@@ -97,10 +97,13 @@ class Lifecycle:
                 self._staging.publish(staged, layer, link)
 
     def _set_project(self, staged, size):
-        """Put the staged layer into a project of its own where it has a size, else into the home's."""
+        """Put the staged layer into a project of its own where it has a size, else into the home's.
+
+        :param size: bytes; 0 in a lifted quota is a project without limit; None for none.
+        """
         if self._quota is None:
             return
-        if size:
+        if size is not None:
             with self._runtime.home_lock():
                 self._quota.assign(staged.path, size)
         else:
@@ -140,12 +143,12 @@ class Lifecycle:
             return size
 
     def _copy_frame(self, layer, staged):
-        """Give a staged layer the project, folders and owners of the one it will replace; returns its ``lower`` text."""
-        project = self._project_of(layer)
-        if project is not None:
-            self._quota.adopt(staged.path, project)
-        elif self._quota is not None:
-            self._quota.join_home(staged.path)
+        """Give a staged layer the quota, folders and owners of the one it will replace; returns its ``lower`` text.
+
+        The quota is a project of its own with the same limit: in the old layer's project the new content would have
+        to find room beside the old.
+        """
+        self._set_project(staged, self._limit_of(layer))
         lower = self._store.lower_text(layer)
         self._staging.make_diff(staged)
         info = os.stat(self._store.path(layer, DIFF))
@@ -185,14 +188,12 @@ class Lifecycle:
                 )
             self._quota.set_limit(usage.project_id, size)
 
-    def _project_of(self, layer):
-        """The layer's own project id (int), None where it has none."""
+    def _limit_of(self, layer):
+        """The layer's quota in bytes (int), 0 for a lifted one; None where it has no project of its own."""
         if self._quota is None:
             return None
-        with contextlib.suppress(Overlay2Error):
-            usage = self._quota.get(self._store.path(layer))
-            return None if usage is None else usage.project_id
-        return None
+        usage = self._quota.get(self._store.path(layer))
+        return None if usage is None else usage.limit
 
     def _no_quota(self, layer):
         return QuotaNotSupported(
@@ -221,11 +222,8 @@ class Lifecycle:
         with self._runtime.home_lock():
             if guard:
                 self._refuse_if_parent(layer)  # again: a child may have come up to the moment the lock was had
-            project = self._project_of(layer)
             delete_files = self._staging.withdraw(layer)
         delete_files()
-        if project is not None:
-            self._quota.release(project)
 
     def _refuse_if_held(self, layer):
         counts = self._references.counts(layer)

@@ -96,6 +96,20 @@ class QuotaControl:
         except OSError as error:
             raise from_os_error(QuotaNotSupported, "can't ask for project quota", error, path=home) from error
 
+    @classmethod
+    def for_reading(cls, home):
+        """A control that can be asked but not change anything: :meth:`probe`, then what :meth:`get` needs to know.
+
+        :raises QuotaNotSupported: as :meth:`probe`.
+        """
+        cls.probe(home)
+        try:
+            with _opened(home) as folder:
+                device = None if quotactl.has_descriptor_call() else _find_device_node(home)
+                return cls(home, fsxattr.get(folder).project_id, device)
+        except OSError as error:
+            raise from_os_error(QuotaNotSupported, "can't ask for project quota", error, path=home) from error
+
     def assign(self, place, size):
         """Give an empty folder the next free project id and limit that project; moby's Control.SetQuota.
 
@@ -113,15 +127,6 @@ class QuotaControl:
             quotactl.set_block_limits(target, project_id, blocks)
         log.debug("project id %d with a limit of %d bytes for %s", project_id, size, place)
         return project_id
-
-    def adopt(self, place, project_id):
-        """Give an empty folder the project id of a layer, so that what is put in counts there.
-
-        :raises Overlay2Error: the id is no layer's, the folder is not empty, or the kernel refused.
-        """
-        self._require_layers_id(project_id)
-        with self._changing(place) as (folder, _target):
-            fsxattr.set_project(folder, project_id)
 
     def join_home(self, place):
         """Give an empty folder the home's own project, if it has one: for layers that have no size of their own.
@@ -150,12 +155,21 @@ class QuotaControl:
             message = "can't set the limit of project id %d" % project_id
             raise from_os_error(Overlay2Error, message, error, path=self.home) from error
 
-    def release(self, project_id):
-        """Lift the limit of a project whose layer is gone, so that the id may be given again.
+    @contextlib.contextmanager
+    def releasing(self, place):
+        """Surround the deletion of a folder: if it has a project of its own, that project's limit is lifted afterwards.
 
-        :raises Overlay2Error: the id is no layer's, or the kernel refused.
+        So the id may be given again, and no limit is left behind. A project that other layers share, which is none of this
+        driver's making, keeps its limit.
         """
-        self.set_limit(project_id, 0)
+        project_id = self._own_project(place)
+        yield
+        if project_id is not None:
+            try:
+                if project_id not in set(_ids_below(self.home)):
+                    self.set_limit(project_id, 0)
+            except (OSError, Overlay2Error) as error:
+                log.warning("the limit of project id %d stays: %s", project_id, error)
 
     def get(self, place):
         """What a layer may use and uses; moby's Control.GetQuota, for any layer and with the use.
@@ -165,8 +179,8 @@ class QuotaControl:
         """
         try:
             with _opened(place) as folder:
-                project_id = fsxattr.get(folder).project_id
-                if project_id in (0, self.base_id):
+                project_id = self._own_project(folder)
+                if project_id is None:
                     return None
                 quota = quotactl.get_quota(self._target(folder), project_id)
         except OSError as error:
@@ -175,6 +189,13 @@ class QuotaControl:
             return QuotaUsage(project_id, 0, 0, 0)
         block = quotactl.BLOCK
         return QuotaUsage(project_id, quota.hard_blocks * block, quota.used_blocks * block, quota.used_inodes)
+
+    def _own_project(self, place):
+        """Project id (int) of a folder, None if it has none of its own or can't be asked."""
+        with contextlib.suppress(OSError), _opened(place) as folder:
+            project_id = fsxattr.get(folder).project_id
+            return None if project_id in (0, self.base_id) else project_id
+        return None
 
     def _target(self, folder):
         return folder if self._device is None else self._device

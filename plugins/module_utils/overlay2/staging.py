@@ -19,6 +19,7 @@ import fcntl
 import logging
 import os
 import secrets
+import shutil
 from typing import NamedTuple
 
 from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
@@ -120,6 +121,8 @@ class Staging:
         self._store = store
         self._root = root
         self.durable = durable
+        #: The home's :class:`~.quota.QuotaControl`, where it has project quota: what is deleted leaves no limit behind.
+        self.quota = None
         self._folder = os.path.join(store.home, STAGING)
 
     @contextlib.contextmanager
@@ -261,11 +264,24 @@ class Staging:
                 continue
             source = os.path.join(target, name)
             try:
-                os.link(source, staged.child(name), follow_symlinks=False)
+                self._second_name(source, staged.child(name))
             except OSError as error:
                 raise from_os_error(
                     Overlay2Error, "the layer's folder holds something that can't be kept while it is replaced", error, path=source
                 ) from error
+
+    @staticmethod
+    def _second_name(source, target):
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.EXDEV or not os.path.isfile(source):
+                raise
+            # XFS links nothing into another project, and a layer with a quota has one of its own: a copy has to do.
+            shutil.copyfile(source, target, follow_symlinks=False)
+            info = os.lstat(source)
+            os.chown(target, info.st_uid, info.st_gid, follow_symlinks=False)
+            shutil.copystat(source, target, follow_symlinks=False)
 
     def withdraw(self, layer):
         """Remove a layer: out of sight by one rename, then its link, then its files.
@@ -289,7 +305,7 @@ class Staging:
 
         def finish():
             try:
-                remove_tree(hidden)
+                self._delete(hidden)
             finally:
                 os.close(descriptor)
 
@@ -338,7 +354,11 @@ class Staging:
 
     def _discard(self, path):
         self._drop_link(path)
-        remove_tree(path)
+        self._delete(path)
+
+    def _delete(self, path):
+        with contextlib.nullcontext() if self.quota is None else self.quota.releasing(path):
+            remove_tree(path)
 
     def _drop_link(self, path):
         """Remove the link in ``l/`` of a layer folder that has left its place, or never had one.

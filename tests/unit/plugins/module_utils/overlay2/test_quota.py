@@ -112,7 +112,6 @@ def test_a_folder_with_content_is_refused(control):
     os.makedirs(os.path.join(layer, "diff"))
     attempts = (
         lambda: control.assign(layer, 1 << 20),
-        lambda: control.adopt(layer, 9),
         lambda: control.join_home(layer),
     )
     for attempt in attempts:
@@ -138,33 +137,34 @@ def test_a_refused_assignment_leaves_the_folder_as_it_was(control):
 @pytest.mark.parametrize("project_id", [0, 3])
 def test_no_limit_is_set_on_what_is_no_layers_project(control, project_id):
     """The limit of project 0 is the default of all others; the home's own belongs to the administrator."""
+    with pytest.raises(Overlay2Error, match="not a layer's own"):
+        control.set_limit(project_id, 1 << 20)
+
+
+def test_join_home_puts_the_homes_id_on_the_folder_and_what_comes_below(control):
     layer = os.path.join(control.home, "layer")
     os.mkdir(layer)
-    attempts = (
-        lambda: control.set_limit(project_id, 1 << 20),
-        lambda: control.release(project_id),
-        lambda: control.adopt(layer, project_id),
-    )
-    for attempt in attempts:
-        with pytest.raises(Overlay2Error, match="not a layer's own"):
-            attempt()
+    control.join_home(layer)
+    os.mkdir(os.path.join(layer, "diff"))
+    descriptor = os.open(os.path.join(layer, "diff"), os.O_RDONLY)
+    try:
+        assert fsxattr.get(descriptor).project_id == 3
+        assert fsxattr.get(descriptor).inherited
+    finally:
+        os.close(descriptor)
 
 
-def test_adopt_and_join_home_put_the_id_on_the_folder(control):
-    for name, attempt, wanted in (
-        ("a", lambda path: control.adopt(path, 9), 9),
-        ("b", control.join_home, 3),
-    ):
-        layer = os.path.join(control.home, name)
-        os.mkdir(layer)
-        attempt(layer)
-        os.mkdir(os.path.join(layer, "diff"))
-        descriptor = os.open(os.path.join(layer, "diff"), os.O_RDONLY)
-        try:
-            assert fsxattr.get(descriptor).project_id == wanted
-            assert fsxattr.get(descriptor).inherited
-        finally:
-            os.close(descriptor)
+def test_a_deletion_goes_on_where_no_limit_can_be_lifted(control, caplog):
+    layer = os.path.join(control.home, "layer")
+    os.mkdir(layer)
+    descriptor = os.open(layer, os.O_RDONLY)
+    fsxattr.set_project(descriptor, 9)
+    os.close(descriptor)
+    with control.releasing(layer):
+        os.rmdir(layer)
+    assert "the limit of project id 9 stays" in caplog.text
+    with control.releasing(layer):
+        pass
 
 
 def test_ids_in_a_home_are_found_and_what_is_no_folder_is_passed_over(control):
