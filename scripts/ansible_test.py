@@ -121,7 +121,7 @@ def run(programs: Path, kind: str, arguments: list[str]) -> int:
     if kind == "sanity":
         command += ["--venv"]
     else:
-        command += ["--allow-destructive", "--allow-root", "--python", "default"]
+        command += ["--allow-destructive", "--allow-root", "--continue-on-error", "--python", "default"]
     return subprocess.run([*command, *arguments], cwd=COPY, env=env, check=False).returncode
 
 
