@@ -20,7 +20,7 @@ from . import mounts
 from .changes import ChangeKind, NotComparable, compare, overlay_changes
 from .errors import ChangedWhileRead, DigestMismatch, LayerDamaged, Overlay2Error, ReadOnlyDriver, from_os_error
 from .idmap import IDENTITY
-from .layers import DIFF, LOWER, MERGED, STAGING, WORK
+from .layers import DIFF, MERGED, STAGING, WORK
 from .tar import TarStream, Whiteouts, pack_changes, pack_tree, unpack
 from .tree import remove_tree, tree_size
 
@@ -174,13 +174,14 @@ class Content:
         with self._mounted(layer) as path:
             return _size_of(path, self.changes(layer, parent))
 
-    def own_size(self, layer):
+    def own_size(self, layer, progress=None):
         """Bytes of the files in the layer's own folder (int); moby's directory.Size of it.
 
+        :param progress: called for each folder on the way.
         :raises Overlay2Error: the folder is missing or can't be read.
         """
         with _named(layer):
-            return tree_size(self._store.path(layer, DIFF))
+            return tree_size(self._store.path(layer, DIFF), progress)
 
     def _open_diff(self, stack, layer):
         try:
@@ -194,7 +195,7 @@ class Content:
     def _mounted(self, layer):
         """The layer mounted for a moment: yields the path."""
         if self._read_only:
-            if self._store.read(layer, LOWER) is None:
+            if not self._store.has_lower(layer):
                 yield self._store.path(layer, DIFF)
                 return
             raise ReadOnlyDriver(

@@ -95,17 +95,20 @@ def _unlink_files(descriptor):
     return folders
 
 
-def tree_size(path):
+def tree_size(path, progress=None):
     """Bytes of all that is in a folder but folders themselves (int); moby's directory.Size.
 
     Each inode counts once, a symbolic link with the length of its target. What vanishes meanwhile is passed over.
 
+    :param progress: called without arguments for each folder; what it raises ends the walk.
     :raises OSError: ``path`` itself can't be read.
     """
     total, seen = 0, set()
 
     def add_files(descriptor):
         nonlocal total
+        if progress is not None:
+            progress()
         folders = []
         for name, info in _stats(descriptor):
             if stat.S_ISDIR(info.st_mode):
