@@ -34,12 +34,13 @@ RESOLVE_IN_ROOT = 0x10
 #: ``struct open_how``: flags, mode, resolve.
 _OPEN_HOW = struct.Struct("=QQQ")
 
-#: The kernel's own limit for links in one path (MAXSYMLINKS).
-_MAX_LINKS = 40
+#: Most links in one path: the kernel's limit is 40 (MAXSYMLINKS), but here a ``..`` within a link counts too.
+_MAX_TURNS = 100
 
 #: openat2(2) is missing, filtered, or met an absolute link or a race: the walk decides.
 _WALK_INSTEAD = frozenset((errno.ENOSYS, errno.EPERM, errno.EXDEV, errno.EAGAIN))
 _NOT_A_FOLDER = frozenset((errno.ENOTDIR, errno.ELOOP))
+_MAKEABLE = frozenset((errno.ENOENT, errno.ENOTDIR))
 
 _PATH_ONLY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -73,7 +74,7 @@ def open_folder(root_fd, path, make=None):
     try:
         return openat2(root_fd, path or b".", _PATH_ONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
     except OSError as error:
-        missing = make is not None and error.errno in (errno.ENOENT, errno.ENOTDIR)
+        missing = make is not None and error.errno in _MAKEABLE
         if not missing and error.errno not in _WALK_INSTEAD:
             raise
     return walk(root_fd, path, make)
@@ -83,44 +84,38 @@ def walk(root_fd, path, make=None):
     """:func:`open_folder` by steps that follow nothing; parameters and errors are the same."""
     names = path.split(b"/") if path else []
     own = len(names)  # how many of the last names are the caller's own, not a link's
-    for _attempt in range(_MAX_LINKS + 1):
+    for _turn in range(_MAX_TURNS):
         descriptor, at, text = _descend(root_fd, names, len(names) - own, make)
         if text is None:
             return descriptor
-        # What stands before the link was just found to be folders, so ".." may be taken off as text.
+        # All names before were just found to be folders, so that ".." may be taken off them as text.
         rest = names[at + 1 :]
         own = min(own, len(rest))
-        names = _join([] if text.startswith(b"/") else names[:at], text, path) + rest
+        names = _turned(names[:at], text, path) + rest
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def _descend(root_fd, names, borrowed, make):
-    """Go down ``names`` until the end or a link: (descriptor, None, None) or (None, index of the link, its text).
+    """Go down ``names`` until their end, or a link, or ``..``.
 
     :param borrowed: that many of the first names came from a link and are not to be made.
+    :returns: (descriptor, None, None), or (None, index of the link or ``..``, where it points).
     """
-    current = os.open(b".", _PATH_ONLY, dir_fd=root_fd)
+    current = _step(root_fd, b".")
     try:
         for index, name in enumerate(names):
+            if name == b"..":
+                return None, index, name
             try:
                 below = _step(current, name)
-            except FileNotFoundError:
-                if make is None:
+            except OSError as error:
+                text = _link_text(current, name) if error.errno in _NOT_A_FOLDER else None
+                if text is not None:
+                    return None, index, text
+                if make is None or error.errno not in _MAKEABLE:
                     raise
                 if index < borrowed:
-                    raise ArchiveError("a symbolic link on the way points to nothing", path=b"/".join(names)) from None
-                make(current, name)
-                below = _step(current, name)
-            except OSError as error:
-                if error.errno not in _NOT_A_FOLDER:
-                    raise
-                text = _link_text(current, name)
-                if text is not None:
-                    os.close(current)
-                    current = None
-                    return None, index, text
-                if make is None or index < borrowed:
-                    raise
+                    raise ArchiveError("a symbolic link does not lead to a folder", path=b"/".join(names)) from None
                 make(current, name)
                 below = _step(current, name)
             os.close(current)
@@ -146,18 +141,19 @@ def _link_text(dir_fd, name):
         raise
 
 
-def _join(before, text, path):
-    """The components of ``before`` followed by a link's text.
+def _turned(before, text, path):
+    """The names to go on with, where ``before`` led to a link (or to ``..``) that points to ``text``.
 
-    :raises BreakoutError: ``..`` leads above the root. For an absolute link the root is its own parent, as in chroot(2).
+    Only ``..`` at the start of the text is resolved here: what comes before a later one may be a link itself.
+
+    :raises BreakoutError: it leads above the root. For an absolute link the root is its own parent, as in chroot(2).
     """
     names, absolute = list(before), text.startswith(b"/")
-    for name in text.split(b"/"):
-        if name == b"..":
-            if names:
-                names.pop()
-            elif not absolute:
-                raise BreakoutError("a symbolic link leads out of the layer", path=path)
-        elif name not in (b"", b"."):
-            names.append(name)
-    return names
+    if absolute:
+        names.clear()
+    ahead = [name for name in text.split(b"/") if name not in (b"", b".")]
+    while ahead[:1] == [b".."]:
+        if not names and not absolute:
+            raise BreakoutError("a symbolic link leads out of the layer", path=path)
+        del ahead[0], names[-1:]
+    return names + ahead

@@ -245,7 +245,7 @@ class Reader:
 
     def _extended_entry(self, header, records, long_name, long_link):
         """The entry that a header and the extended ones before it make together."""
-        known = {keyword: value for keyword, value in records if value}  # an empty value takes a keyword back
+        known = {keyword: value for keyword, value in dict(records).items() if value}  # an empty value takes one back
         name = known.get(b"path", header.name)
         if b"size" in known:
             header = header._replace(size=pax.integer(known[b"size"], "the size"))

@@ -46,6 +46,9 @@ _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NODE_TYPES = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCK_DEVICE: stat.S_IFBLK, headers.FIFO: stat.S_IFIFO}
 
+_ALL_BITS = 0o7777
+_COPIED_AT_ONCE = 1 << 30
+
 #: Most names that a note about attributes lists.
 _NOTED = 8
 
@@ -104,14 +107,10 @@ def unpack(
             converter = OverlayWhiteouts(xattr_class)
         else:
             converter = MergeWhiteouts(root_fd, root_fd if defaults.empty and upper_fd is None else upper_fd)
-        work = stack.enter_context(
-            contextlib.closing(
-                _Unpacking(reader, root_fd, converter, defaults, id_map, in_userns, scratch_fd)
-            )
-        )
-        work.keep_root = whiteouts is Whiteouts.OVERLAY
-        work.run()
-        return work.result()
+        work = _Unpacking(reader, root_fd, converter, defaults, id_map, in_userns, scratch_fd)
+        with contextlib.closing(work):
+            work.run()
+            return work.result()
 
 
 class _Defaults(NamedTuple):
@@ -131,10 +130,10 @@ class _Defaults(NamedTuple):
             empty = next(listing, None) is None
         inherits = os.fstat(root_fd).st_mode & stat.S_ISGID or xattr.get(root_fd, xattr.DEFAULT_ACL)
         if not empty or inherits:
-            return cls(empty, None, 0o7777)
+            return cls(empty, None, _ALL_BITS)
         with unnamed_file(scratch_fd, 0o777) as probe:
             info = os.fstat(probe.fileno())
-        return cls(empty, (info.st_uid, info.st_gid), 0o7777 & ~(info.st_mode & 0o777))
+        return cls(empty, (info.st_uid, info.st_gid), _ALL_BITS & ~(info.st_mode & 0o777))
 
 
 class _Unpacking:
@@ -157,7 +156,6 @@ class _Unpacking:
         self._tree_size = 0 if defaults.empty else None
         self._refused_xattrs = {}
         self._devices = 0
-        self.keep_root = False
 
     def close(self):
         """Close all descriptors."""
@@ -182,7 +180,7 @@ class _Unpacking:
                     raise
                 raise _refusal(entry, error) from error
             except Overlay2Error as error:
-                error.path = error.path or printable(entry.path)
+                error.path = printable(entry.path)
                 raise
         for path, atime, mtime, default_acl in self._times:
             self._finish_folder(path, atime, mtime, default_acl)
@@ -221,7 +219,7 @@ class _Unpacking:
                 self._fill_sparse(file, entry)
             elif entry.size:
                 self._reader.copy(file, entry.size)
-            self._dress(file, entry)
+            self._dress(file, entry, self._new_owner, self._unset_mode)
             os.utime(file, ns=(entry.atime, entry.mtime))
         finally:
             os.close(file)
@@ -235,11 +233,11 @@ class _Unpacking:
             parent = self._clear(entry, parent, base)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(base, entry.mode & 0o777, dir_fd=parent)
-            self._dress_as_found(entry, parent, base)
+            self._dress_found(entry, parent, base)
             return
         folder = os.open(base, FOLDER, dir_fd=parent)
         self._folders.keep(entry.path, folder)
-        self._dress_folder(folder, entry)
+        self._dress_folder(folder, entry, self._new_owner, self._unset_mode)
 
     def _symlink(self, entry, parent, base):
         if not entry.link:
@@ -249,7 +247,7 @@ class _Unpacking:
         except FileExistsError:
             parent = self._clear(entry, parent, base)
             os.symlink(entry.link, base, dir_fd=parent)
-        self._dress_name(entry, parent, base, None)
+        self._dress_name(entry, parent, base)
         if self._tree_size is not None:
             self._tree_size += len(entry.link)
 
@@ -263,8 +261,7 @@ class _Unpacking:
             parent = self._clear(entry, parent, base)
             source, name = self._other_end(entry)
             self._link(entry, source, name, parent, base)
-        info = os.stat(base, dir_fd=parent, follow_symlinks=False)
-        self._dress_name(entry, parent, base, None if stat.S_ISLNK(info.st_mode) else entry.mode)
+        self._dress_name(entry, parent, base, os.stat(base, dir_fd=parent, follow_symlinks=False))
 
     def _node(self, entry, parent, base):
         device = 0
@@ -284,7 +281,7 @@ class _Unpacking:
                 raise
             self._devices += 1
             return
-        self._dress_name(entry, parent, base, entry.mode)
+        self._dress_name(entry, parent, base)
 
     _MAKERS = {
         headers.REGULAR: _regular,
@@ -299,9 +296,9 @@ class _Unpacking:
         """An entry for the target itself."""
         if entry.kind != headers.DIRECTORY:
             raise ArchiveError("an entry that is no folder in place of the layer's root")
-        if self.keep_root:  # moby leaves the layer's own folder as the driver made it
+        if self._whiteouts.keeps_root:
             return
-        self._dress_as_found(entry, self._root_fd, b".")
+        self._dress_found(entry, self._root_fd, b".")
 
     def _fill_sparse(self, file, entry):
         for offset, length in entry.pieces:
@@ -330,6 +327,10 @@ class _Unpacking:
             os.link(name, base, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             raise _no_such_target(entry.link) from None
+        except OSError as error:
+            if error.errno != errno.EXDEV or source != self._plinks:
+                raise
+            _copy(name, base, source, parent)  # the target is an overlay mount, the scratch folder is not
 
     @staticmethod
     def _same_file(source, name, parent, base):
@@ -402,55 +403,72 @@ class _Unpacking:
             self._owners[pair] = owner
         return owner
 
-    def _dress(self, descriptor, entry):
-        """Owner, attributes and mode of a file or folder that was just made and is open."""
+    def _dress(self, descriptor, entry, has_owner, unset_mode):
+        """Give an open file or folder its owner, attributes and mode.
+
+        :param has_owner: the (uid, gid) that it is known to have, or None.
+        :param unset_mode: the mode bits that have to be set if the entry has any of them.
+        """
         owner = self._owner(entry)
-        if owner != self._new_owner:
+        if owner != has_owner:
             os.fchown(descriptor, owner[0], owner[1])
         if entry.xattrs:
             self._set_xattrs(descriptor, entry)
-        if entry.mode & self._unset_mode:
+        if entry.mode & unset_mode:
             os.fchmod(descriptor, entry.mode)
 
-    def _dress_folder(self, folder, entry):
-        if entry.mode & stat.S_ISGID:  # what is made in it gets its group, not ours
-            self._new_owner, self._unset_mode = None, 0o7777
-        self._dress(folder, entry)
-        self._times.add(entry.path, entry.atime, entry.mtime)
+    def _dress_folder(self, folder, entry, has_owner, unset_mode):
+        """As :meth:`_dress`; what would be passed on to files in the folder, or change with them, comes last of all."""
+        if entry.mode & stat.S_ISGID:  # what is made in it gets its group
+            self._new_owner, self._unset_mode = None, _ALL_BITS
+        default_acl = b""
+        if entry.xattrs:
+            default_acl = dict(entry.xattrs).get(xattr.DEFAULT_ACL, b"")
+            entry = entry._replace(xattrs=tuple([pair for pair in entry.xattrs if pair[0] != xattr.DEFAULT_ACL]))
+        self._dress(folder, entry, has_owner, unset_mode)
+        self._times.add(entry.path, entry.atime, entry.mtime, default_acl)
 
-    def _dress_as_found(self, entry, parent, base):
+    def _dress_found(self, entry, parent, base):
         """A folder that was there before gets the entry's metadata."""
         folder = os.open(base, FOLDER, dir_fd=parent)
         try:
-            self._new_owner, self._unset_mode = None, 0o7777
-            self._dress_folder(folder, entry)
+            os.fchmod(folder, entry.mode)  # also where _dress sees no bit to set
+            self._dress_folder(folder, entry, None, _ALL_BITS)
         finally:
             os.close(folder)
 
-    def _dress_name(self, entry, parent, base, mode):
-        """Owner, attributes, mode (unless None) and times of what can't be opened, by its name."""
+    def _dress_name(self, entry, parent, base, info=None):
+        """Give what can't be opened its owner, attributes, mode and times, by its name.
+
+        :param info: what lstat(2) says of something that was there before; None for what was just made.
+        """
         owner = self._owner(entry)
-        if owner != self._new_owner or entry.kind == headers.HARD_LINK:
+        # chown(2) takes file capabilities away, which a hard link's entry need not repeat.
+        if owner != (self._new_owner if info is None else (info.st_uid, info.st_gid)):
             os.chown(base, owner[0], owner[1], dir_fd=parent, follow_symlinks=False)
         if entry.xattrs:
             self._set_xattrs(xattr.below(parent, base), entry)
-        if mode is not None:
-            _chmod(parent, base, mode)
+        if entry.kind != headers.SYMLINK and not (info is not None and stat.S_ISLNK(info.st_mode)):
+            _chmod(parent, base, entry.mode)
         os.utime(base, ns=(entry.atime, entry.mtime), dir_fd=parent, follow_symlinks=False)
 
     def _set_xattrs(self, target, entry):
         for name, value in entry.xattrs:
-            if xattr.is_overlay(name):
-                raise ArchiveError("it carries overlayfs' own attribute %s" % name, remedy="Do not use this archive")
-            try:
-                os.setxattr(target, name, value, 0, follow_symlinks=not isinstance(target, bytes))
-            except PermissionError:
-                first, count = self._refused_xattrs.get(name, (entry.path, 0))
-                if count or len(self._refused_xattrs) < _NOTED:
-                    self._refused_xattrs[name] = first, count + 1
-            except OSError as error:
-                message = "its attribute %s can't be set" % name
-                raise from_os_error(ArchiveError, message, error, path=entry.path) from error
+            self._set_xattr(target, name, value, entry.path)
+
+    def _set_xattr(self, target, name, value, path):
+        """Set an attribute of a descriptor, or of a path (bytes) that is not followed."""
+        if xattr.is_overlay(name):
+            raise ArchiveError("it carries overlayfs' own attribute %s" % name, remedy="Do not use this archive")
+        try:
+            os.setxattr(target, name, value, 0, follow_symlinks=not isinstance(target, bytes))
+        except PermissionError:
+            first, count = self._refused_xattrs.get(name, (path, 0))
+            if count or len(self._refused_xattrs) < _NOTED:
+                self._refused_xattrs[name] = first, count + 1
+        except OSError as error:
+            message = "its attribute %s can't be set" % name
+            raise from_os_error(ArchiveError, message, error, path=path) from error
 
     def _finish_folder(self, path, atime, mtime, default_acl):
         folder, _slash, base = path.rpartition(b"/")
@@ -459,6 +477,8 @@ class _Unpacking:
         except OSError:  # a later entry has taken its place
             return
         try:
+            if default_acl:
+                self._set_xattr(descriptor, xattr.DEFAULT_ACL, default_acl, path)
             os.utime(descriptor, ns=(atime, mtime))
         finally:
             os.close(descriptor)
@@ -473,6 +493,19 @@ class _Unpacking:
             )
             log.warning("%s", note)
             yield note
+
+
+def _copy(name, base, source, parent):
+    """Copy a file with its attributes from one folder to another; all else of it is in the entry."""
+    with contextlib.ExitStack() as stack:
+        old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        stack.callback(os.close, old)
+        new = os.open(base, _CREATE, 0o600, dir_fd=parent)
+        stack.callback(os.close, new)
+        while os.sendfile(new, old, None, _COPIED_AT_ONCE):
+            pass
+        for attribute in xattr.names(old):
+            os.setxattr(new, attribute, os.getxattr(old, attribute))
 
 
 def _chmod(parent, base, mode):

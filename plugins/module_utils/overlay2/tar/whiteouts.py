@@ -68,6 +68,9 @@ class OverlayWhiteouts:
     :param xattr_class: ``trusted`` or ``user``.
     """
 
+    #: moby leaves a layer's own folder as the driver made it, whatever the archive says of its root
+    keeps_root = True
+
     def __init__(self, xattr_class):
         self._opaque = xattr.opaque(xattr_class)
 
@@ -110,6 +113,8 @@ class MergeWhiteouts:
     :param upper_fd: where what this archive has put there shows: the upper folder of an overlay mount, or ``root_fd``
         itself if that was empty. None: not known, all goes.
     """
+
+    keeps_root = False
 
     def __init__(self, root_fd, upper_fd):
         self._upper_fd = upper_fd
