@@ -24,7 +24,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 from .errors import DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound
 
@@ -99,10 +99,16 @@ class LayerRecord(NamedTuple):
     def decode(cls, content):
         """The record that ``content`` (bytes) holds; an empty one where it can't be read."""
         try:
-            values = json.loads(content.decode("utf-8"))  # type: Dict[str, Any]
-            return cls(values.get("read_write"), values.get("diff_id"))
-        except (ValueError, AttributeError):
+            values = json.loads(content.decode("utf-8"))
+        except (ValueError, RecursionError):
             return cls()
+        if not isinstance(values, dict):
+            return cls()
+        read_write, diff_id = values.get("read_write"), values.get("diff_id")
+        return cls(
+            read_write if isinstance(read_write, bool) else None,
+            diff_id if isinstance(diff_id, str) else None,
+        )
 
 
 def check_id(layer):
@@ -110,14 +116,26 @@ def check_id(layer):
 
     :raises InvalidLayerId: empty, more than one path component, too long, or one of the driver's own names.
     """
-    if not isinstance(layer, str) or not layer:
+    if not isinstance(layer, str):
+        raise InvalidLayerId("a layer id is a str, not %s" % type(layer).__name__, remedy="Name the layer")
+    if not layer:
         raise InvalidLayerId("a layer id is empty", remedy="Name the layer")
     if layer in _OWN_NAMES:
         raise InvalidLayerId("'%s' is a name of the driver's own" % layer, remedy="Choose another layer id")
     if "/" in layer or "\0" in layer:
         raise InvalidLayerId("'%s' is not a single folder name" % layer, remedy="Choose a layer id without '/'")
-    if len(os.fsencode(layer)) > _NAME_MAX:
+    try:
+        name = os.fsencode(layer)
+    except UnicodeEncodeError as error:
+        message = "'%s' is no file name: %s" % (layer, error.reason)
+        raise InvalidLayerId(message, remedy="Choose another layer id") from error
+    if len(name) > _NAME_MAX:
         raise InvalidLayerId("a layer id is longer than %d bytes" % _NAME_MAX, layer=layer[:40] + "...", remedy="Shorten it")
+
+
+def is_link_name(text):
+    """Whether ``text`` (str) can be a name in ``l/``. After a power cut a file may be empty, or hold zeros."""
+    return bool(text) and "/" not in text and "\0" not in text and text not in (".", "..")
 
 
 class Store:
@@ -150,8 +168,20 @@ class Store:
         return path
 
     def read(self, layer, name):
-        """Content (bytes) of one of the layer's own files; None where it is missing."""
-        return read_small(self.path(layer, name))
+        """Content (bytes) of one of the layer's own files; None where it is missing.
+
+        :raises LayerDamaged: it is there and can't be read.
+        """
+        path = self.path(layer, name)
+        try:
+            return read_small(path)
+        except OSError as error:
+            raise LayerDamaged(
+                "its %s file can't be read: %s" % (name, error.strerror),
+                layer=layer,
+                path=path,
+                remedy="Remove the layer and create it again",
+            ) from error
 
     def link(self, layer):
         """The layer's name in ``l/`` (str).
@@ -160,7 +190,7 @@ class Store:
         """
         content = self.read(layer, LINK)
         text = "" if content is None else os.fsdecode(content)
-        if not text or "/" in text or text in (".", ".."):
+        if not is_link_name(text):
             state = "missing" if content is None else "empty" if not text else "not a link name"
             raise LayerDamaged(
                 "its link file is %s" % state,
@@ -173,24 +203,29 @@ class Store:
     def lower_text(self, layer):
         """The ``lower`` file as it stands (str); None where it is missing, which is a layer without parent.
 
-        :raises LayerDamaged: the file is there and empty.
+        :raises LayerDamaged: the file is there and empty, or holds something else than names in ``l/``.
         """
         content = self.read(layer, LOWER)
         if content is None:
             return None
-        if not content:
+        text = os.fsdecode(content)
+        if not all(entry.startswith("l/") and is_link_name(entry[2:]) for entry in text.split(":")):
             raise LayerDamaged(
-                "its lower file is empty, as after a power cut",
+                "its lower file is %s, as after a power cut" % ("garbled" if content else "empty"),
                 layer=layer,
                 path=self.path(layer, LOWER),
                 remedy="Remove the layer and create it again",
             )
-        return os.fsdecode(content)
+        return text
+
+    def has_lower(self, layer):
+        """Whether the layer stands on others, and so is mounted to be used (bool): it has a ``lower`` file."""
+        return os.path.lexists(self.path(layer, LOWER))
 
     def lower_links(self, layer):
         """Names of the lower layers as mounts use them, ``l/...`` each (tuple of str), uppermost first.
 
-        :raises LayerDamaged: the ``lower`` file is there and empty.
+        :raises LayerDamaged: the ``lower`` file is empty or garbled.
         """
         text = self.lower_text(layer)
         return () if text is None else tuple(text.split(":"))
@@ -301,8 +336,9 @@ class Store:
             problems.append("its diff folder is missing")
         try:
             lower_links = self.lower_links(layer)
+            parent = links.get(lower_links[0][len(LINK_DIR) + 1 :]) if lower_links else ""
         except LayerDamaged as error:
-            lower_links = ()
+            lower_links, parent = (), None
             problems.append(error.message)
         lower = []
         for entry in lower_links:
@@ -312,8 +348,15 @@ class Store:
             lower.append(below or entry)
         if len(lower_links) > MAX_DEPTH:
             problems.append("its lower chain has %d entries, and %d is the most" % (len(lower_links), MAX_DEPTH))
-        record = self.record(layer)
-        parent = links.get(lower_links[0][len(LINK_DIR) + 1 :]) if lower_links else ""
+        if link and "%s/%s" % (LINK_DIR, link) in lower_links:
+            problems.append("its lower chain names itself")
+        elif len(set(lower_links)) < len(lower_links):
+            problems.append("its lower chain names a layer twice")
+        try:
+            record = self.record(layer)
+        except LayerDamaged as error:
+            record = LayerRecord()
+            problems.append(error.message)
         return Layer(
             id=layer,
             parent=parent,
@@ -328,16 +371,25 @@ class Store:
 
     def children(self, layer):
         """Ids of the layers that stand directly on this one (list of str, sorted)."""
-        content = self.read(layer, LINK)
+        try:
+            content = self.read(layer, LINK)
+        except LayerDamaged:
+            return []
         if not content:
             return []
         wanted = b"%s/%s" % (LINK_DIR.encode("ascii"), content)
-        found = []
-        for other in self.ids():
-            lower = self.read(other, LOWER)
-            if lower and lower.split(b":", 1)[0] == wanted:
-                found.append(other)
-        return found
+        return [other for other in self.ids() if self._raw_lower(other).split(b":", 1)[0] == wanted]
+
+    def stands_on(self, layer, link):
+        """Whether the layer has ``l/<link>`` in its chain (bool); of one that is damaged, as far as can be told."""
+        return os.fsencode("%s/%s" % (LINK_DIR, link)) in self._raw_lower(layer).split(b":")
+
+    def _raw_lower(self, layer):
+        try:
+            return self.read(layer, LOWER) or b""
+        except LayerDamaged as error:
+            log.warning("%s", error)
+            return b""
 
 
 def read_small(path):
@@ -370,5 +422,5 @@ def _layer_of_link(path):
 def _is_folder(path):
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
+    except OSError:
         return False

@@ -14,6 +14,7 @@ import contextlib
 import os
 
 from .errors import (
+    LayerDamaged,
     LayerExists,
     LayerInUse,
     LayerNotEmpty,
@@ -21,7 +22,7 @@ from .errors import (
     QuotaNotSupported,
     from_os_error,
 )
-from .layers import COMMITTED, DIFF, LINK_DIR, LOWER, MERGED, LayerRecord
+from .layers import COMMITTED, DIFF, MERGED, LayerRecord
 from .references import describe
 from .staging import link_id, write_new
 
@@ -119,13 +120,8 @@ class Lifecycle:
         with self._runtime.layer_lock(layer):
             self._store.require(layer)
             self._refuse_if_mounted(layer)
-            if not replace and os.listdir(self._store.path(layer, DIFF)):
-                raise LayerNotEmpty(
-                    "it is not empty, and an archive is applied to an empty layer",
-                    layer=layer,
-                    path=self._store.path(layer, DIFF),
-                    remedy="Create a new layer for the archive, or ask for the content to be replaced",
-                )
+            if not replace:
+                self._refuse_if_filled(layer)
             with self._staging.stage() as staged, _mending(layer, staged):
                 lower = self._copy_frame(layer, staged)
                 native = self._content.is_native(layer, parent)
@@ -158,11 +154,26 @@ class Lifecycle:
             self._staging.make_work(staged)
         return lower
 
+    def _refuse_if_filled(self, layer):
+        path = self._store.path(layer, DIFF)
+        try:
+            filled = os.listdir(path)
+        except OSError as error:
+            raise LayerDamaged(
+                "its diff folder is missing", layer=layer, path=path, remedy="Remove the layer and create it again"
+            ) from error
+        if filled:
+            raise LayerNotEmpty(
+                "it is not empty, and an archive is applied to an empty layer",
+                layer=layer,
+                path=path,
+                remedy="Create a new layer for the archive, or ask for the content to be replaced",
+            )
+
     def _refuse_if_mounted(self, layer):
-        link = os.fsencode("%s/%s" % (LINK_DIR, self._store.link(layer)))
+        link = self._store.link(layer)
         for other in self._references.active():
-            lowers = self._store.read(other, LOWER) or b""
-            if other == layer or link in lowers.split(b":"):
+            if other == layer or self._store.stands_on(other, link):
                 raise LayerInUse(
                     "it is mounted" if other == layer else "layer %s, which stands on it, is mounted" % other,
                     layer=layer,
@@ -233,6 +244,13 @@ class Lifecycle:
                 layer=layer,
                 path=self._store.path(layer),
                 remedy="Let the holders unmount it first",
+            )
+        if self._references.in_foreign_use(layer):
+            raise LayerInUse(
+                "another program made it and has it mounted",
+                layer=layer,
+                path=self._store.path(layer),
+                remedy="Stop and remove what runs on it there, such as dockerd's container",
             )
 
     def _refuse_if_parent(self, layer):

@@ -13,7 +13,7 @@ import os
 from . import mounts
 from .errors import LayerDamaged, LayerInUse, MountError, Overlay2Error, from_os_error
 from .holders import ANONYMOUS, NOBODY, Holders
-from .layers import LOWER, MERGED, WORK, LayerRecord
+from .layers import MERGED, WORK, LayerRecord
 from .linux import kernel, mountinfo
 from .staging import ensure_folder
 
@@ -82,7 +82,7 @@ class References:
         :raises MountError: the kernel refused to unmount; the reference is then still there.
         """
         with self._runtime.layer_lock(layer):
-            if self._store.read(layer, LOWER) is None:
+            if not self._store.has_lower(layer):
                 self._records.write(layer, self._records.read(layer).dropped(holder))
                 return
             target = self._store.path(layer, MERGED)
@@ -103,13 +103,12 @@ class References:
 
     def drop(self, layer):
         """:meth:`put_all` for a caller who holds the layer's lock already."""
-        if self._store.read(layer, LOWER) is not None:
-            mounts.unmount(layer, self._store.path(layer, MERGED))
+        mounts.unmount(layer, self._store.path(layer, MERGED))
         self._records.forget(layer)
 
     def counts(self, layer):
         """Holder name to count (dict), as far as the kernel agrees. Takes no lock and repairs nothing."""
-        if self._store.read(layer, LOWER) is None:
+        if not self._store.has_lower(layer):
             return dict(self._records.read(layer).counts)
         return dict(self._valid(layer, self.mounted(layer), repair=False).counts)
 
@@ -134,6 +133,10 @@ class References:
     def held(self):
         """Ids of the layers that somebody holds (list of str)."""
         return [layer for layer in self._records.held() if self.counts(layer)]
+
+    def recorded(self):
+        """What is on record of this boot, borne out by the kernel or not: dict of layer id to (dict of holder to count)."""
+        return {layer: dict(self._records.read(layer).counts) for layer in self._records.held()}
 
     def _is_foreign(self, layer):
         """Whether another program made the layer (bool): what is mounted there may be in its use."""
@@ -186,13 +189,13 @@ class References:
                 raise
 
     def _perform(self, layer, planned):
-        """Make the mount; where the kernel answers with a bare ENOENT, say which lower layer is missing.
+        """Make the mount; where the kernel answers with no more than an errno, say what is wrong with the layer.
 
-        :raises LayerDamaged: a link of the chain, or the layer behind it, is missing.
+        :raises LayerDamaged: a link of the chain, the layer behind it, or a part of the layer itself is missing.
         """
         try:
             mounts.perform(layer, planned, self._features)
-        except MountError:
+        except MountError as refused:
             for folder in self._store.lower_dirs(layer):
                 if not os.path.isdir(folder):
                     raise LayerDamaged(
@@ -201,6 +204,14 @@ class References:
                         path=folder,
                         remedy="Create that layer again, or remove this one",
                     ) from None
+            problems = self._store.describe(layer, self._store.links()).problems
+            if problems:
+                raise LayerDamaged(
+                    "%s, for %s" % (refused.message, ", and ".join(problems)),
+                    layer=layer,
+                    path=refused.path,
+                    remedy="Remove the layer and create it again",
+                ) from refused
             raise
 
 

@@ -23,7 +23,7 @@ import shutil
 from typing import NamedTuple
 
 from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
-from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK
+from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK, is_link_name
 from .linux import fs
 from .locks import flock
 from .tree import remove_tree, unmount_below
@@ -370,7 +370,7 @@ class Staging:
                 link = source.read()
         except (OSError, UnicodeDecodeError):
             return
-        if not link or "/" in link or link in (".", ".."):
+        if not is_link_name(link):
             log.error("refusing to remove the link '%s' of %s", link, path)
             return
         symlink = os.path.join(self._store.home, LINK_DIR, link)
