@@ -11,7 +11,7 @@ from typing import NamedTuple, Tuple
 
 from . import kernel
 
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 
 
 class MountEntry(NamedTuple):
@@ -43,7 +43,7 @@ def parse(line):
         root=_unescape(fields[3]),
         mount_point=_unescape(fields[4]),
         options=tuple(fields[5].decode("ascii", "replace").split(",")),
-        fs_type=os.fsdecode(tail[0]),
+        fs_type=_unescape(tail[0]),
         source=_unescape(tail[1]) if len(tail) > 1 else "",
         super_options=tuple(_unescape(option) for option in tail[2].split(b",")) if len(tail) > 2 else (),
     )
