@@ -1,0 +1,183 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Keeping a Snapshot fresh: one thread that sleeps until the kernel has news, one that measures."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from .sizes import Cancelled, SizeKeeper
+from .watch import News, Watch
+
+#: News come in flocks: wait this many seconds for the rest of one before reading.
+_GATHER = 0.15
+#: A layer in the making changes once more without a word: look again after so many seconds.
+_SETTLE = 1.0
+#: Everything is read again after at least so many seconds, and so many times what reading it took.
+_FULL_EVERY, _FULL_REST = 60.0, 500.0
+#: The same for what no event tells: use of space and quotas; processes, while somebody looks at them.
+_USE_EVERY, _PROCESSES_EVERY, _REST = 5.0, 3.0, 200.0
+#: Without file events, look at everything so often.
+_BLIND_EVERY = 2.0
+
+
+class Poller:
+    """Follows one home and publishes each new :class:`~.snapshot.Snapshot`.
+
+    :param source: a :class:`~.source.HomeSource`, or what has its methods.
+    :param publish: called with each Snapshot, from the poller's threads.
+    """
+
+    def __init__(self, source, publish):
+        self._source = source
+        self._publish = publish
+        self._lock = threading.Lock()
+        self._watch = None
+        self._stopped = self.paused = False
+        self._wants_processes = self._wants_all = False
+        self._settling = {}
+        self._due = {"full": 0.0, "use": 0.0, "processes": 0.0}
+        self._sizes = SizeKeeper(self._measure, self._have_sizes)
+
+    # From any thread
+
+    def pause(self, paused):
+        """Stand still, or go on and catch up."""
+        self.paused = paused
+        self._sizes.pause(paused)
+        self._wake()
+
+    def refresh(self):
+        """Read everything now."""
+        self._wants_all = True
+        self._wake()
+
+    def attend_processes(self, wanted):
+        """Whether somebody looks at who keeps mounts busy, which costs a walk through all processes."""
+        self._wants_processes = wanted
+        self._due["processes"] = 0.0
+        self._wake()
+
+    def stop(self):
+        """End both threads soon, also within a long walk."""
+        self._stopped = True
+        self._sizes.stop()
+        self._wake()
+
+    def _wake(self):
+        if self._watch is not None:
+            self._watch.wake()
+
+    # The thread that follows
+
+    def run(self):
+        """Follow the home until :meth:`stop`. Before anything else the home is read and published once."""
+        self._read(News(everything=True))
+        while not self._stopped and self._source.driver is None:
+            # No home to watch: look whether it came.
+            time.sleep(0.2)
+            if not self.paused and (self._wants_all or self._is_due("full")):
+                self._read(News(everything=True))
+        if self._stopped:
+            return
+        self._watch = Watch(self._source.driver.watched_folders())
+        try:
+            self._arm()
+            self._follow()
+        finally:
+            watch, self._watch = self._watch, None
+            watch.close()
+
+    def run_sizes(self):
+        """Measure the home's layers until :meth:`stop`; for a thread of its own."""
+        self._sizes.run()
+
+    def _follow(self):
+        pending = News()
+        while not self._stopped:
+            pending |= self._watch.wait(None if self.paused else self._timeout())
+            self._settling.update(dict.fromkeys(pending.layers, time.monotonic() + _SETTLE))
+            if self.paused or self._stopped:
+                continue
+            if pending:
+                time.sleep(_GATHER)
+                pending |= self._watch.wait(0)
+            pending |= self._timed_news()
+            if pending:
+                self._read(pending)
+                self._arm()
+                pending = News()
+            self._timed_reads()
+
+    def _timed_news(self):
+        """What is to be read again though nothing told so."""
+        now = time.monotonic()
+        settled = frozenset(name for name, when in self._settling.items() if when <= now)
+        for name in settled:
+            del self._settling[name]
+        return News(layers=settled, everything=self._wants_all or self._is_due("full"))
+
+    def _timed_reads(self):
+        if self._is_due("use"):
+            self._timed("use", self._source.read_use, _USE_EVERY)
+        if self._wants_processes and self._is_due("processes"):
+            self._timed("processes", self._source.read_processes, _PROCESSES_EVERY)
+
+    def _timed(self, name, read, least):
+        started = time.monotonic()
+        with self._lock:
+            snapshot = read()
+        took = time.monotonic() - started
+        self._due[name] = time.monotonic() + max(least, _REST * took)
+        self._publish(snapshot)
+
+    def _read(self, news):
+        started = time.monotonic()
+        with self._lock:
+            if news.everything:
+                self._wants_all = False
+                snapshot = self._source.read()
+                rest = 1.0 if snapshot.failure else _BLIND_EVERY if self._is_blind() else _FULL_EVERY
+                self._due["full"] = started + max(rest, _FULL_REST * (time.monotonic() - started))
+            else:
+                snapshot = self._source.read_layers(news.layers) if news.layers else None
+                if news.mounts or news.holders or news.layers:
+                    snapshot = self._source.read_mounts()
+        self._publish(snapshot)
+        self._sizes.forget(news.layers)
+        mounted = {mount.id for mount in snapshot.mounts if mount.mounted or mount.elsewhere}
+        self._sizes.follow({id: id in mounted and facts.kind != "ro" for id, facts in snapshot.layers.items()})
+
+    def _arm(self):
+        """Watch the layers, those that can change first."""
+        with self._lock:
+            layers = self._source.snapshot.layers
+        self._watch.arm(sorted(layers, key=lambda id: layers[id].layer.committed))
+
+    def _is_blind(self):
+        return self._watch is not None and bool(self._watch.trouble)
+
+    def _is_due(self, name):
+        return time.monotonic() >= self._due[name]
+
+    def _timeout(self):
+        """Seconds until something is to be done unasked."""
+        times = [self._due["full"], self._due["use"], *self._settling.values()]
+        if self._wants_processes:
+            times.append(self._due["processes"])
+        return max(0.0, min(times) - time.monotonic())
+
+    # The thread that measures
+
+    def _measure(self, id, progress):
+        driver = self._source.driver
+        if driver is None:
+            raise Cancelled
+        return driver.own_size(id, progress)
+
+    def _have_sizes(self, sizes, unsized):
+        with self._lock:
+            snapshot = self._source.with_sizes(sizes, unsized)
+        self._publish(snapshot)

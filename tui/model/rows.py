@@ -1,0 +1,109 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Layers in the order in which they are shown: as a tree by parent, or sorted; one way for the screen and for pipes."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+#: How layers can be sorted; the first is the tree.
+ORDERS = ("tree", "size", "age", "depth", "name")
+#: Guides longer than this are cut at their left: what branches that deep is found by its neighbours.
+_WIDEST = 24
+
+
+class Row(NamedTuple):
+    """One line: a layer, and what stands before its name."""
+
+    id: str
+    guide: str
+    #: Something stands on it, so it can be folded.
+    has_children: bool
+    folded: bool
+
+
+def children_of(layers):
+    """Ids by parent (dict of list); "" for those that stand on nothing, or whose parent is not there."""
+    found = {}
+    for id, facts in layers.items():
+        parent = facts.layer.parent
+        found.setdefault(parent if parent in layers else "", []).append(id)
+    return found
+
+
+def arrange(snapshot, order="tree", folded=frozenset(), wanted=None):
+    """The rows of a Snapshot's layers (list of :class:`Row`).
+
+    :param order: one of :data:`ORDERS`.
+    :param folded: ids whose descendants do not show, in the tree.
+    :param wanted: only these ids, and no tree then; None for all.
+    """
+    children = children_of(snapshot.layers)
+    if order == "tree" and wanted is None:
+        return _tree(children, folded)
+    ids = [id for id in snapshot.layers if wanted is None or id in wanted]
+    return [Row(id, "", id in children, False) for id in sorted(ids, key=_key(snapshot, order))]
+
+
+def _key(snapshot, order):
+    layers, sizes = snapshot.layers, snapshot.sizes
+    if order == "size":
+        return lambda id: (-sizes.get(id, -1), os.fsencode(id))
+    if order == "age":
+        return lambda id: (-(layers[id].made or 0.0), os.fsencode(id))
+    if order == "depth":
+        return lambda id: (-layers[id].layer.depth, os.fsencode(id))
+    return os.fsencode
+
+
+def _tree(children, folded):
+    """Depth first, without recursion: chains may be 128 deep, and a broken home may loop."""
+    rows = []
+    # (id, guide of its own line, guide of what stands on it)
+    pending = [(id, "", "") for id in reversed(children.get("", ()))]
+    seen = set()
+    while pending:
+        id, guide, below = pending.pop()
+        if id in seen:
+            continue
+        seen.add(id)
+        upper = children.get(id, ())
+        is_folded = id in folded and bool(upper)
+        rows.append(Row(id, _cut(guide), bool(upper), is_folded))
+        if is_folded:
+            continue
+        if len(upper) == 1:
+            # A run without branches stays in its column, or a chain of a hundred would leave the screen.
+            pending.append((upper[0], below + "↳ ", below))
+            continue
+        for number, child in enumerate(reversed(upper)):
+            last = number == 0
+            pending.append((child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")))
+    return rows
+
+
+def _cut(guide):
+    return guide if len(guide) <= _WIDEST else "… " + guide[2 - _WIDEST :]
+
+
+def find(snapshot, text):
+    """Ids of the layers that a filter text matches (set of str): words, all of which must be found in a layer's line.
+
+    ``mounted``, ``rw``, ``ro`` and ``broken`` stand for what they say.
+    """
+    mounted = {mount.id for mount in snapshot.mounts if mount.mounted}
+    found = set()
+    words = text.casefold().split()
+    for id, facts in snapshot.layers.items():
+        tags = {facts.kind}
+        if id in mounted:
+            tags.add("mounted")
+        if facts.layer.problems:
+            tags.add("broken")
+        holders = " ".join(next((m.holders for m in snapshot.mounts if m.id == id), ())) if id in mounted else ""
+        line = f"{id} {facts.name} {facts.layer.link} {facts.layer.diff_id or ''} {holders}".casefold()
+        if all(word in tags or word in line for word in words):
+            found.add(id)
+    return found

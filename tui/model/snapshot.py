@@ -1,0 +1,190 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The records that cross from the model to whoever shows them: frozen, and complete in themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple, Optional
+
+from overlay2 import Layer
+from overlay2.errors import printable
+from overlay2.linux.mountinfo import MountEntry
+
+NOTHING: Mapping = MappingProxyType({})
+
+
+class Failure(NamedTuple):
+    """Why a home, or a part of one, can't be shown: a sentence, and what to do about it ("" where nobody knows)."""
+
+    message: str
+    remedy: str = ""
+
+    def __str__(self):
+        return f"{self.message}. {self.remedy}." if self.remedy else f"{self.message}."
+
+
+class Space(NamedTuple):
+    """Room on the file system of a home: bytes and inodes; ``available`` is what an unprivileged writer may use."""
+
+    total: int
+    free: int
+    available: int
+    inodes: int
+    inodes_free: int
+
+    @property
+    def used(self):
+        return self.total - self.free
+
+    @property
+    def inodes_used(self):
+        return self.inodes - self.inodes_free
+
+
+class Remark(NamedTuple):
+    """Something that does not add up, or is good to know, in plain words."""
+
+    text: str
+    #: The layer concerned; "" for the home.
+    layer: str = ""
+    #: A wrong, rather than something to know.
+    wrong: bool = True
+
+
+class ProcessFacts(NamedTuple):
+    """A process that keeps a mount busy."""
+
+    pid: int
+    name: str
+    user: str
+    #: How it does so, such as "root folder" or "open file /srv/log".
+    how: str
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer as the core tells it, with what only the inspector asks for."""
+
+    layer: Layer
+    #: What people call it, where somebody knows; "".
+    name: str = ""
+    #: When it was made (seconds since the epoch), None where unknown.
+    made: Optional[float] = None
+
+    @property
+    def id(self):
+        return self.layer.id
+
+    @property
+    def title(self):
+        """A short form of the id that is safe on a terminal: what is no long digest is kept whole."""
+        return short(self.layer.id)
+
+    @property
+    def kind(self):
+        """``rw``, ``ro`` (committed), or ``?`` where it is neither committed nor known to be made for writing."""
+        if self.layer.committed:
+            return "ro"
+        if self.layer.read_write is None:
+            return "?"
+        return "rw" if self.layer.read_write else "ro"
+
+
+@dataclass(frozen=True)
+class MountFacts:
+    """A layer that is mounted or held, or a mount below the home that is no layer's."""
+
+    #: The layer's id; "" for a foreign mount.
+    id: str
+    path: str
+    mounted: bool
+    #: Holder name to count; "" is the anonymous holder.
+    holders: Mapping[str, int] = field(default=NOTHING)
+    #: What the kernel's table says of it here, the uppermost mount last; None where it is not in this namespace.
+    entries: tuple[MountEntry, ...] = ()
+    #: Other mount namespaces that have it: (namespace's inode, a process in it, that process's name).
+    elsewhere: tuple[tuple[int, int, str], ...] = ()
+    #: Who keeps it busy; None where nobody looked yet.
+    processes: Optional[tuple[ProcessFacts, ...]] = None
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def references(self):
+        return sum(self.holders.values())
+
+    @property
+    def title(self):
+        return short(self.id) if self.id else printable(self.path)
+
+    @property
+    def read_only(self):
+        return bool(self.entries) and "ro" in self.entries[-1].super_options
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A home at one moment."""
+
+    home: str
+    host: str = ""
+    #: When it was read (seconds since the epoch); 0 for never.
+    taken: float = 0.0
+    #: Gathered elsewhere and read from a file: nothing in it changes, and no file of it can be opened.
+    gathered: bool = False
+    failure: Optional[Failure] = None
+    status: tuple[tuple[str, str], ...] = ()
+    #: Label, value and what it means.
+    features: tuple[tuple[str, str, str], ...] = ()
+    space: Optional[Space] = None
+    #: By id, sorted by id.
+    layers: Mapping[str, LayerFacts] = field(default=NOTHING)
+    #: Bytes of each layer's own files, as far as they are measured.
+    sizes: Mapping[str, int] = field(default=NOTHING)
+    #: Why a layer can't be measured, by id.
+    unsized: Mapping[str, str] = field(default=NOTHING)
+    mounts: tuple[MountFacts, ...] = ()
+    #: Of the home as a whole.
+    remarks: tuple[Remark, ...] = ()
+    #: Bytes in use at each look, oldest first, by layer id; "" is the file system.
+    history: Mapping[str, tuple[int, ...]] = field(default=NOTHING)
+    #: What the core says of health and owners; None where it does not say.
+    health: Optional[tuple[Remark, ...]] = None
+    owners: Optional[tuple[tuple[str, str], ...]] = None
+
+    @property
+    def sized(self):
+        """How many layers are done with measuring."""
+        return len(self.sizes) + len(self.unsized)
+
+    @property
+    def wrongs(self):
+        """Everything that is wrong: list of :class:`Remark`, those of the home first."""
+        found = [remark for remark in self.remarks if remark.wrong]
+        for facts in self.layers.values():
+            found.extend(Remark(text, facts.id) for text in facts.layer.problems)
+        for mount in self.mounts:
+            found.extend(remark for remark in mount.remarks if remark.wrong)
+        return found
+
+    def mount_of(self, layer):
+        """The :class:`MountFacts` of a layer, or None."""
+        return next((mount for mount in self.mounts if mount.id == layer), None)
+
+
+def short(layer):
+    """A layer's id for people: digests cut to 12 characters, what a terminal can't show escaped."""
+    text = printable(layer)
+    if len(text) >= 32 and all(character in "0123456789abcdef" for character in text[:32]):
+        # dockerd keeps a container's first layer apart by a suffix; it tells the two.
+        return text[:12] + ("-init" if text.endswith("-init") else "")
+    return text
+
+
+def path_text(path):
+    """A path for people (str), whatever bytes are in it."""
+    return printable(os.fsdecode(path))
