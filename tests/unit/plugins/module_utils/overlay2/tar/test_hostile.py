@@ -13,11 +13,10 @@ import stat
 import overlay2.errors
 import pytest
 from corpus import hostile
+from corpus.place import Trickle, facts
 from overlay2.errors import Overlay2Error
 from overlay2.linux import beneath
 from overlay2.tar import Whiteouts
-
-from .conftest import Trickle, facts
 
 WAYS = [Whiteouts.OVERLAY, Whiteouts.MERGE]
 
