@@ -28,6 +28,8 @@ attributes:
     support: full
     details:
       - The archive is made and measured, and not written.
+      - Where the comparison takes mounts, which is so for another O(parent) than the layer's own, they are made for that
+        moment in check mode too.
       - A layer that does not exist is a warning in check mode, as an earlier task may be about to make it.
   diff_mode:
     support: full
@@ -159,7 +161,11 @@ from typing import NamedTuple, Optional
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import ChangeKind
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.digests import HashingWriter, digest_of, pump
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import LayerDamaged, OptionError
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import (
+    LayerDamaged,
+    OptionError,
+    ReadOnlyDriver,
+)
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.tar import compressed
 
 KINDS = {ChangeKind.ADD: "added", ChangeKind.MODIFY: "modified", ChangeKind.DELETE: "deleted"}
@@ -253,24 +259,36 @@ def parent_of(layer, parent):
     return layer.parent
 
 
+def compare(module, layer, driver, before):
+    """List the changes and write the archive, or measure it where nothing is to be written.
+
+    :param before: the digest that ``dest`` has.
+    :returns: (list of dict, :class:`Written`).
+    """
+    params, changes = module.params, []
+    parent = parent_of(layer, params["parent"])
+    if params["list_changes"]:
+        changes = [{"path": plain_text(path), "kind": KINDS[kind]} for path, kind in driver.changes(layer.id, parent)]
+    with driver.diff(layer.id, parent) as stream:
+        if params["dest"] and not module.check_mode:
+            return changes, write_dest(module, stream, before)
+        return changes, write_archive(stream, None, params["compression"])
+
+
 def manage(module):
     """Compare, write where asked to, and return the module's result (dict)."""
-    params, dest, changes = module.params, module.params["dest"], []
+    params, dest = module.params, module.params["dest"]
     if dest:
         check_dest(module, dest)
     before = digest_at(dest) if dest else None
     driver = module.open_driver(read_only=True)
     layer = module.require_layer(driver)
-    written = Written()
+    changes, written = [], Written()
     if layer is not None:
-        parent = parent_of(layer, params["parent"])
-        if params["list_changes"]:
-            changes = [{"path": plain_text(c.path), "kind": KINDS[c.kind]} for c in driver.changes(layer.id, parent)]
-        with driver.diff(layer.id, parent) as stream:
-            if dest and not module.check_mode:
-                written = write_dest(module, stream, before)
-            else:
-                written = write_archive(stream, None, params["compression"])
+        try:
+            changes, written = compare(module, layer, driver, before)
+        except ReadOnlyDriver:  # raised before anything is written: the answer takes mounts, for a moment
+            changes, written = compare(module, layer, module.open_driver(read_only=False), before)
     result = dict(written._asdict(), dest=dest, changed=False)
     if params["list_changes"]:
         result["changes"] = changes
