@@ -55,10 +55,12 @@ test: venv ## Everything: lint, sanity, unit and integration tests
 
 .PHONY: lint
 lint: venv ## ruff, ansible-lint at the production profile, changelog, galaxy build
-	ruff check .
-	antsibull-changelog lint
-	ansible-lint --profile production
-	rm -rf $(CACHE)/galaxy && ansible-galaxy collection build --force --output-path $(CACHE)/galaxy . 
+	@status=0; \
+	ruff check --output-format concise . || status=1; \
+	antsibull-changelog lint || status=1; \
+	ansible-lint --profile production || status=1; \
+	ansible-galaxy collection build --force --output-path $(CACHE)/galaxy . || status=1; \
+	exit $$status
 
 .PHONY: sanity
 sanity: venv ## ansible-test sanity on every Python found (CORES="2.18 2.21" for other ansible-cores)
