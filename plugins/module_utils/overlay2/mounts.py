@@ -110,6 +110,7 @@ def perform(layer, planned, features):
 
     :raises MountError: with the kernel's reason.
     """
+    target = os.path.join(planned.home, planned.target)
     try:
         if planned.method == FSCONFIG:
             _by_mount_api(planned, features)
@@ -118,8 +119,16 @@ def perform(layer, planned, features):
         else:
             _classic(planned)
     except OSError as error:
-        message = "error creating overlay mount to %s" % os.path.join(planned.home, planned.target)
-        raise from_os_error(MountError, message, error, layer=layer, path=planned.target) from error
+        message = "error creating overlay mount to %s" % target
+        raise from_os_error(MountError, message, error, layer=layer, path=target) from error
+    if planned.upper is not None and fs.is_read_only(target):
+        mount.unmount(target, mount.MNT_DETACH)
+        raise MountError(
+            "the kernel mounted it read-only, as it could not make its folder in work",
+            layer=layer,
+            path=target,
+            remedy="Free some space; if there is enough, see the kernel's log (dmesg)",
+        )
 
 
 def _classic(planned):
@@ -165,13 +174,19 @@ def is_mounted(target, strict=False):
     """
     mounted = fs.is_mount_point(target)
     if mounted is None:  # before Linux 5.8
-        mounted = any(entry.mount_point == os.path.realpath(target) for entry in mountinfo.mounts(below=os.path.realpath(target)))
+        real = os.path.realpath(target)
+        mounted = any(entry.mount_point == real for entry in mountinfo.mounts(below=real))
     if not mounted:
         return False
-    is_overlay = fs.magic(target) == fs.OVERLAYFS_MAGIC
+    try:
+        is_overlay = fs.magic(target) == fs.OVERLAYFS_MAGIC
+    except FileNotFoundError:  # unmounted and removed between the two questions
+        return False
     if strict and not is_overlay:
         raise MountError(
-            "something that is no overlay is mounted on its merged folder", path=target, remedy="Unmount it: umount %s" % target
+            "something that is no overlay is mounted on its merged folder",
+            path=target,
+            remedy="Unmount it: umount %s" % target,
         )
     return is_overlay
 

@@ -71,6 +71,14 @@ def fs_name(path):
     return MAGIC_NAMES.get(magic(path), UNKNOWN_FS)
 
 
+def is_read_only(path):
+    """Whether the mount at ``path`` lets nobody write (bool), by statvfs(3).
+
+    :raises OSError: the path can't be reached.
+    """
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def is_mount_point(path):
     """Whether something is mounted exactly at ``path`` (bool), or None where the kernel can't say (before Linux 5.8).
 
