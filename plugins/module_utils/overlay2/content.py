@@ -54,18 +54,18 @@ class Content:
 
     # Applying
 
-    def fill(self, staged, layer, lower_links, native, stream, diff_id=None):
+    def fill(self, staged, lower_links, native, stream, diff_id=None):
         """Unpack a tar stream into the ``diff`` folder of a staged layer.
 
-        :param layer: id (str) for messages.
         :param lower_links: the layer's lower chain, ``l/...`` each.
         :param native: write whiteouts as overlayfs keeps them; else unpack into a mount of the staged layer.
         :param diff_id: ``sha256:...`` the stream must have, or None.
         :returns: (:class:`~.tar.Unpacked`, size in bytes as moby's ApplyDiff reports it).
         :raises ArchiveError: the stream is corrupt, hostile, or not the one the digest names.
+        :raises OSError: as the file system has it. The caller, who staged the layer, knows what its path stands for.
         """
         scratch = staged.child("scratch")
-        with _named(layer), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             os.mkdir(scratch, 0o700)
             stack.callback(remove_tree, scratch)
             upper = staged.child(DIFF)
@@ -159,6 +159,8 @@ class Content:
         with contextlib.ExitStack() as stack:
             root = self._open_diff(stack, layer)
             lowers = [_opened(stack, folder) for folder in self._store.lower_dirs(layer)]
+            if not lowers:
+                return compare(root, None)  # never mounted, so its whiteouts show: as devices
             return overlay_changes(root, lowers, self._features.xattr_class)
 
     @staticmethod
