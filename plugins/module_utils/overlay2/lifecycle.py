@@ -22,9 +22,9 @@ from .errors import (
     QuotaNotSupported,
     from_os_error,
 )
-from .layers import COMMITTED, DIFF, MERGED, LayerRecord
+from .layers import DIFF, MERGED, LayerRecord
 from .references import describe
-from .staging import link_id, write_new
+from .staging import link_id
 
 
 class Lifecycle:
@@ -58,12 +58,7 @@ class Lifecycle:
         if size is not None and self._quota is None:
             raise self._no_quota(layer)
         with self._runtime.layer_lock(layer):
-            try:
-                self._create(layer, parent, size, read_write, diff, diff_id)
-            except BaseException:
-                if not os.path.lexists(self._store.path(layer)):
-                    self._runtime.forget(layer)
-                raise
+            self._create(layer, parent, size, read_write, diff, diff_id)
 
     def _create(self, layer, parent, size, read_write, diff, diff_id):
         if os.path.lexists(self._store.path(layer)):
@@ -74,7 +69,7 @@ class Lifecycle:
                 remedy="Choose another id, or remove it first",
             )
         lower = self._store.lower_for_child(parent) if parent else None
-        with self._staging.stage() as staged, _mending(layer, staged):
+        with self._staged(layer) as staged:
             self._set_project(staged, size or None)
             record = LayerRecord(read_write=read_write)
             link = link_id()
@@ -83,19 +78,23 @@ class Lifecycle:
                 self._staging.make_work(staged)
             if diff is not None:
                 native = self._features.native_diff
-                result, _size = self._content.fill(staged, layer, _links(lower), native, diff, diff_id)
+                result, _size = self._content.fill(staged, _links(lower), native, diff, diff_id)
                 record = record._replace(diff_id=result.diff_id)
             # With content, one syncfs settles the small files too.
             self._staging.furnish(staged, link, lower, record, sync=diff is None or not self._staging.durable)
             if diff is not None:
                 self._staging.settle(staged)
             with self._runtime.home_lock():
-                if parent:
-                    # It may have gone, or been made anew, while the content was unpacked.
-                    if self._store.lower_for_child(parent) != lower:
-                        raise LayerInUse("its parent %s was replaced while it was being made" % parent, layer=layer)
-                    self._staging.commit(parent)
-                self._staging.publish(staged, layer, link)
+                # The parent may have gone, or been made anew, while the content was unpacked.
+                if parent and self._store.lower_for_child(parent) != lower:
+                    raise LayerInUse("its parent %s was replaced while it was being made" % parent, layer=layer)
+                self._staging.publish(staged, layer, link, parent)
+
+    @contextlib.contextmanager
+    def _staged(self, layer):
+        """A new staged folder for a layer, whose own path stays out of error messages."""
+        with _mending(layer, self._staging.folder), self._staging.stage() as staged:
+            yield staged
 
     def _set_project(self, staged, size):
         """Put the staged layer into a project of its own where it has a size, else into the home's.
@@ -122,16 +121,14 @@ class Lifecycle:
             self._refuse_if_mounted(layer)
             if not replace:
                 self._refuse_if_filled(layer)
-            with self._staging.stage() as staged, _mending(layer, staged):
+            with self._staged(layer) as staged:
                 lower = self._copy_frame(layer, staged)
                 native = self._content.is_native(layer, parent)
-                result, size = self._content.fill(staged, layer, _links(lower), native, stream, diff_id)
+                result, size = self._content.fill(staged, _links(lower), native, stream, diff_id)
                 record = self._store.record(layer)._replace(diff_id=result.diff_id)
                 self._staging.furnish(
                     staged, self._store.link(layer), lower, record, sync=not self._staging.durable
                 )
-                if self._store.committed(layer):
-                    write_new(staged.descriptor, COMMITTED, b"", 0o600, sync=False)
                 self._staging.settle(staged)
                 with self._runtime.home_lock():
                     self._refuse_if_mounted(layer)
@@ -226,7 +223,6 @@ class Lifecycle:
                     self._refuse_if_parent(layer)
                 with _mending(layer):
                     self._withdraw(layer, guard)
-            self._runtime.forget(layer)
 
     def _withdraw(self, layer, guard):
         self._references.drop(layer)
@@ -271,16 +267,22 @@ def _links(lower):
 
 
 @contextlib.contextmanager
-def _mending(id, staged=None):
-    """Errors of the file system become the driver's, and name the layer instead of its staging folder."""
+def _mending(id, staging=None):
+    """Errors of the file system become the driver's, and name the layer, also where its folder is still staged."""
     try:
         yield
     except Overlay2Error as error:
         error.layer = error.layer or id
+        error.path = _in_sight(error.path, id, staging)
         raise
     except OSError as error:
-        path = error.filename
-        if staged is not None and path is not None and os.fsdecode(path).startswith(staged.path):
-            path = None
+        path = None if error.filename is None else _in_sight(os.fsdecode(error.filename), id, staging)
         raise from_os_error(Overlay2Error, "the file system refused", error, layer=id, path=path) from error
 
+
+def _in_sight(path, id, staging):
+    """What a path in a staged folder will be once the layer shows; any other as it is."""
+    if not staging or not path or not path.startswith(staging + "/"):
+        return path
+    _staged, _slash, rest = path[len(staging) + 1 :].partition("/")
+    return os.path.join(os.path.dirname(staging), id, rest)

@@ -77,6 +77,7 @@ class RuntimeState:
     """
 
     def __init__(self, home):
+        self._home = home
         self.path = os.path.join(run_root(), state_name(home))
         self.holders_dir = os.path.join(self.path, "holders")
         self._locks_dir = os.path.join(self.path, "locks")
@@ -115,15 +116,19 @@ class RuntimeState:
 
     @contextlib.contextmanager
     def layer_lock(self, layer):
-        """Hold a layer's lock, for whatever changes it, its mount or its references."""
-        self.make()
-        with _flocked(os.path.join(self._locks_dir, layer), False, "layer %s" % layer):
-            yield
+        """Hold a layer's lock, for whatever changes it, its mount or its references.
 
-    def forget(self, layer):
-        """Drop the lock file of a removed layer. Only for who holds that lock."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._locks_dir, layer))
+        The lock's file goes with the layer: where there is none in the end, it is removed.
+        """
+        self.make()
+        path = os.path.join(self._locks_dir, layer)
+        with _flocked(path, False, "layer %s" % layer):
+            try:
+                yield
+            finally:
+                if not os.path.lexists(os.path.join(self._home, layer)):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path)
 
 
 def _refuse_foreign(folder):
@@ -142,7 +147,7 @@ def _flocked(path, shared, what):
     try:
         yield
     finally:
-        os.close(descriptor)
+        unlock(descriptor)
 
 
 def _lock(path, mode, what):
@@ -169,3 +174,11 @@ def flock(descriptor, mode, what):
     except BlockingIOError:
         log.info("waiting for another process that has locked %s", what)
         fcntl.flock(descriptor, mode)
+
+
+def unlock(descriptor):
+    """Let go of a lock and close its descriptor. A process forked meanwhile has a copy, and would keep the lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
 from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK, is_link_name
 from .linux import fs
-from .locks import flock
+from .locks import flock, unlock
 from .tree import remove_tree, unmount_below
 
 log = logging.getLogger("overlay2")
@@ -34,6 +34,7 @@ log = logging.getLogger("overlay2")
 LINK_LENGTH = 26
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANY_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _KNOWN = frozenset((DIFF, WORK, MERGED, LINK, LOWER, COMMITTED, RECORD))
 
 
@@ -86,7 +87,7 @@ def ensure_folder(path, mode, owner):
 
 def sync_folder(path):
     """Make the names in a folder survive a power cut: fsync(2) of the folder."""
-    descriptor = os.open(path, _DIRECTORY)
+    descriptor = os.open(path, _ANY_DIRECTORY)  # the home may be a symbolic link
     try:
         os.fsync(descriptor)
     finally:
@@ -123,7 +124,8 @@ class Staging:
         self.durable = durable
         #: The home's :class:`~.quota.QuotaControl`, where it has project quota: what is deleted leaves no limit behind.
         self.quota = None
-        self._folder = os.path.join(store.home, STAGING)
+        #: Where all of this happens (str).
+        self.folder = os.path.join(store.home, STAGING)
 
     @contextlib.contextmanager
     def stage(self):
@@ -139,25 +141,24 @@ class Staging:
                 # It is out of sight, and the next driver tries again; what was done or went wrong before matters more.
                 log.warning("can't remove the left-over %s yet: %s", staged.path, error)
             finally:
-                os.close(staged.descriptor)
+                unlock(staged.descriptor)
 
     def _open_new(self):
         while True:
-            path = self._new_path()
-            make_folder(path, 0o710, (os.geteuid(), self._root[1]))
-            staged = self._locked(path)
+            staged = self._make_locked(self._new_path())
             if staged is not None:
                 return staged
 
     def _new_path(self):
-        if not os.path.isdir(self._folder):
+        if not os.path.isdir(self.folder):
             with contextlib.suppress(FileExistsError):
-                os.mkdir(self._folder, 0o700)
-        return os.path.join(self._folder, secrets.token_hex(8))
+                make_folder(self.folder, 0o700, (os.geteuid(), os.getegid()))
+        return os.path.join(self.folder, secrets.token_hex(8))
 
-    def _locked(self, path):
-        """The folder at ``path``, locked; None where a sweep was quicker."""
+    def _make_locked(self, path):
+        """Make a folder at ``path`` and lock it; None where a sweep took it away between the two."""
         try:
+            make_folder(path, 0o710, (os.geteuid(), self._root[1]))
             descriptor = os.open(path, _DIRECTORY)
         except FileNotFoundError:
             return None
@@ -199,24 +200,35 @@ class Staging:
         """Make the empty ``work`` folder of a layer with a parent."""
         make_folder(staged.child(WORK), 0o700, self._root)
 
-    def commit(self, layer):
-        """Mark a layer as somebody's parent; moby writes the empty file ``committed``."""
-        if self._store.committed(layer):
-            return
-        path = self._store.path(layer)
-        descriptor = os.open(path, _DIRECTORY)
+    def publish(self, staged, layer, link, parent=""):
+        """Show a staged layer under its id and mark its parent as one: moby writes the empty file ``committed``.
+
+        The caller holds the layer's and the home's lock.
+
+        :raises LayerExists: the id is taken.
+        """
+        self.sync_names(staged.path)
+        newly = parent and not self._store.committed(parent)
+        try:
+            if newly:
+                self._commit(parent)
+            self._show(staged, layer, link)
+        except BaseException:
+            if newly:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._store.path(parent, COMMITTED))
+            raise
+        self.sync_names(self._store.home)
+
+    def _commit(self, layer):
+        descriptor = os.open(self._store.path(layer), _DIRECTORY)
         try:
             write_new(descriptor, COMMITTED, b"", 0o600, sync=False)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
-    def publish(self, staged, layer, link):
-        """Show a staged layer under its id. The caller holds the layer's and the home's lock.
-
-        :raises LayerExists: the id is taken.
-        """
-        self.sync_names(staged.path)
+    def _show(self, staged, layer, link):
         links = os.path.join(self._store.home, LINK_DIR)
         os.symlink(os.path.join("..", layer, DIFF), os.path.join(links, link))
         self.sync_names(links)
@@ -232,7 +244,6 @@ class Staging:
             if os.path.lexists(target):
                 raise LayerExists("it exists already", layer=layer, path=target) from error
             os.rename(staged.path, target)
-        self.sync_names(self._store.home)
 
     def exchange(self, staged, layer):
         """Put a staged layer in the place of the one that has the id, which is gone when the stage ends.
@@ -242,6 +253,8 @@ class Staging:
         :raises NotSupported: the file system can't exchange two names in one step.
         """
         target = self._store.path(layer)
+        if self._store.committed(layer):
+            write_new(staged.descriptor, COMMITTED, b"", 0o600, sync=False)
         self._carry_foreign(staged, target)
         self.sync_names(staged.path)
         try:
@@ -300,14 +313,20 @@ class Staging:
             self._drop_link(hidden)
             self.sync_names(self._store.home)
         except BaseException:
-            os.close(descriptor)
+            unlock(descriptor)
             raise
 
         def finish():
             try:
                 self._delete(hidden)
+            except OSError as error:
+                raise Overlay2Error(
+                    "it is gone, but not all of its files can be deleted: %s" % error.strerror,
+                    path=error.filename,
+                    remedy="Make it deletable, with 'chattr -i -a' for example; the next driver deletes the rest",
+                ) from error
             finally:
-                os.close(descriptor)
+                unlock(descriptor)
 
         return finish
 
@@ -328,12 +347,12 @@ class Staging:
         :returns: how many folders were removed (int).
         """
         try:
-            names = os.listdir(self._folder)
+            names = os.listdir(self.folder)
         except FileNotFoundError:
             return 0
         swept = 0
         for name in names:
-            path = os.path.join(self._folder, name)
+            path = os.path.join(self.folder, name)
             try:
                 descriptor = os.open(path, _DIRECTORY)
             except OSError:
@@ -347,9 +366,9 @@ class Staging:
             except OSError as error:
                 log.warning("can't sweep the left-over %s: %s", path, error)
             finally:
-                os.close(descriptor)
+                unlock(descriptor)
         if swept:
-            log.info("swept %d unfinished layers out of %s", swept, self._folder)
+            log.info("swept %d unfinished layers out of %s", swept, self.folder)
         return swept
 
     def _discard(self, path):

@@ -76,10 +76,19 @@ def _remove(path):
     """One try at removing ``path``, which is a folder."""
     descriptor = os.open(path, _DIRECTORY)
     try:
-        walk(descriptor, _unlink_files, lambda folder, name: os.rmdir(name, dir_fd=folder))
+        walk(descriptor, _unlink_files, _remove_folder)
     finally:
         os.close(descriptor)
     os.rmdir(path)
+
+
+def _remove_folder(parent, name):
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass  # somebody else removes here too
+    except OSError as error:
+        raise _with_path(error, parent, name) from None
 
 
 def _unlink_files(descriptor):
@@ -90,9 +99,19 @@ def _unlink_files(descriptor):
     for name, is_folder in listed:
         if is_folder:
             folders.append(name)
-        else:
+            continue
+        try:
             os.unlink(name, dir_fd=descriptor)
+        except FileNotFoundError:
+            pass  # somebody else removes here too
+        except OSError as error:
+            raise _with_path(error, descriptor, name) from None
     return folders
+
+
+def _with_path(error, descriptor, name):
+    """The same OSError with the whole path, where the call was only given a name in an open folder."""
+    return OSError(error.errno, error.strerror, os.path.join(os.readlink("/proc/self/fd/%d" % descriptor), name))
 
 
 def tree_size(path, progress=None):
