@@ -130,3 +130,24 @@ def xattrs_of(path: str) -> dict[str, bytes]:
         for name in sorted(os.listxattr(path, follow_symlinks=False))
         if not name.startswith(("trusted.overlay.", "user.overlay.")) and name != "security.selinux"
     }
+
+
+class Meddler(io.RawIOBase):
+    """A stream of *content* that calls *action* once, when half of it has been read; reads in small pieces."""
+
+    def __init__(self, content: bytes, action: Any) -> None:
+        super().__init__()
+        self._content = io.BytesIO(content)
+        self._half = len(content) // 2
+        self._action = action
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._content.tell() >= self._half and self._action is not None:
+            action, self._action = self._action, None
+            action()
+        part = self._content.read(min(len(buffer), 512))
+        buffer[: len(part)] = part
+        return len(part)
