@@ -22,6 +22,7 @@ import os
 import tempfile
 
 from . import features as feature_detection
+from . import mounts, view
 from .content import Content
 from .errors import (
     HomeNotFound,
@@ -36,6 +37,7 @@ from .holders import ANONYMOUS
 from .idmap import IDENTITY
 from .layers import DIFF, LINK_DIR, MERGED, WORK, Store, check_id
 from .lifecycle import Lifecycle
+from .linux import mountinfo
 from .locks import RuntimeState
 from .options import parse_options, parse_storage_opt
 from .quota import QuotaControl
@@ -56,13 +58,17 @@ class Driver:
     :param options: driver options such as ``"overlay2.size=10G"``.
     :param id_map: an :class:`~.idmap.IdMap`; None for no mapping.
     :param read_only: change nothing in the home, which must exist. Calls that would raise :class:`~.errors.ReadOnlyDriver`.
+    :param probe: with ``read_only``: find features by trial mounts, away from the home. Else they are told by looking alone.
     :raises OptionError: a bad option.
     :raises NotSupported: the host or the file system can't hold layers, with the reason.
     :raises HomeNotFound: ``read_only``, and there is no home.
+    :raises Overlay2Error: ``read_only``, and the home may not be read.
     """
 
-    def __init__(self, home, options=(), id_map=None, *, read_only=False):
+    def __init__(self, home, options=(), id_map=None, *, read_only=False, probe=True):
         self.options = parse_options(options)
+        if not home:
+            raise OptionError("the path of the home is empty", remedy="Name the folder, such as /var/lib/overlay2")
         self.home = os.path.abspath(home)
         self.id_map = IDENTITY if id_map is None else id_map
         self.read_only = read_only
@@ -71,7 +77,7 @@ class Driver:
         self._quota = None
         root = self.id_map.root
         self._staging = Staging(self._store, root, durable=self.options.sync == "full")
-        self.features = self._probe_reading() if read_only else self._open_home(root)
+        self.features = self._probe_reading(probe) if read_only else self._open_home(root)
         self._references = References(self._store, self._runtime, self.features, root)
         self._content = Content(self._store, self.features, self.id_map, self._staging, self._references, read_only)
         self._life = Lifecycle(
@@ -94,23 +100,39 @@ class Driver:
 
     def _probe(self):
         if os.path.isdir(self.home):
-            with self._staging.stage() as scratch:
-                return feature_detection.probe(self.home, scratch.path)
+            untouched = not os.path.lexists(self._staging.folder)
+            try:
+                with self._staging.stage() as scratch:
+                    return feature_detection.probe(self.home, scratch.path)
+            except (NotSupported, OSError):
+                if untouched:
+                    with contextlib.suppress(OSError):
+                        os.rmdir(self._staging.folder)
+                raise
         parent = os.path.dirname(self.home)
         while not os.path.isdir(parent):
             parent = os.path.dirname(parent)
         with tempfile.TemporaryDirectory(prefix="overlay2-probe-", dir=parent) as scratch:
             return feature_detection.probe(parent, scratch)
 
-    def _probe_reading(self):
+    def _probe_reading(self, trial_mounts):
         """Detect without writing to the home: mounts are tried in the runtime folder, or not at all without the right to."""
-        if not os.path.isdir(self.home):
-            raise HomeNotFound("there is no driver home", path=self.home, remedy="Check the path, or create a layer in it first")
         try:
-            with tempfile.TemporaryDirectory(prefix="probe-", dir=self._runtime.scratch()) as scratch:
-                return self._with_quota(feature_detection.probe(self.home, scratch))
-        except (NotSupported, OSError) as error:
-            return feature_detection.unprobed(self.home, str(error))
+            os.stat(os.path.join(self.home, ""))
+            if not trial_mounts:
+                return self._with_quota(feature_detection.unprobed(self.home, "nothing is mounted for this reader"))
+            try:
+                with tempfile.TemporaryDirectory(prefix="probe-", dir=self._runtime.scratch()) as scratch:
+                    features = feature_detection.probe(self.home, scratch)
+            except (NotSupported, OSError) as error:
+                return feature_detection.unprobed(self.home, str(error))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise HomeNotFound(
+                "there is no driver home", path=self.home, remedy="Check the path, or create a layer in it first"
+            ) from error
+        except OSError as error:
+            raise from_os_error(Overlay2Error, "can't read the home", error, path=self.home) from error
+        return self._with_quota(features)
 
     def _with_quota(self, features):
         """The features with what project quota can do; moby looks for it on XFS only.
@@ -197,10 +219,13 @@ class Driver:
         self._require(id)
         return self._described(id, self._store.links())
 
-    def layers(self):
-        """Iterator of all :class:`~.layers.Layer` records, sorted by id. Takes no lock: what vanishes meanwhile is left out."""
+    def layers(self, ids=None):
+        """Iterator of :class:`~.layers.Layer` records, sorted by id. Takes no lock: what vanishes meanwhile is left out.
+
+        :param ids: only these (iterable of str); None for all.
+        """
         links = self._store.links()
-        for id in self._store.ids():
+        for id in self._store.ids() if ids is None else sorted(ids):
             with contextlib.suppress(FileNotFoundError):
                 yield self._described(id, links)
 
@@ -328,9 +353,47 @@ class Driver:
         check_id(id)
         return self._references.mounted(id)
 
+    def recorded_holders(self):
+        """All references on record, also those that the kernel does not bear out: dict of id to a dict as of :meth:`holders`."""
+        return self._references.recorded()
+
     def mounted_layers(self):
         """Ids of the layers that are mounted or held (list of str, sorted)."""
         return sorted(set(self._references.active()) | set(self._references.held()))
+
+    def mount_plan(self, id, mount_label=""):
+        """How :meth:`get` would mount the layer: a :class:`~.mounts.MountPlan`, or None for one without parent.
+
+        :raises LayerNotFound: no such layer.
+        :raises LayerDamaged: its ``lower`` file is empty.
+        :raises MountError: it can't be mounted by any means.
+        """
+        self._require(id)
+        links = self._store.lower_links(id)
+        if not links:
+            return None
+        return mounts.plan(self.home, id, links, self._store.committed(id), self.features, mount_label)
+
+    def mount_table(self):
+        """What the kernel has mounted below the home: list of :class:`~.linux.mountinfo.MountEntry`."""
+        return mountinfo.mounts(below=os.path.realpath(self.home))
+
+    def mount_tables_elsewhere(self):
+        """The same of every other mount namespace that this process may look into and that has something there.
+
+        :returns: dict of (namespace's inode, a process in it), both int, to a list as of :meth:`mount_table`.
+        """
+        found = {}
+        for namespace, process in mountinfo.other_namespaces().items():
+            with contextlib.suppress(OSError):  # the process ended, or is not ours to look at
+                entries = mountinfo.mounts(process, below=os.path.realpath(self.home))
+                if entries:
+                    found[namespace, process] = entries
+        return found
+
+    def watched_folders(self):
+        """Folders (list of str) to watch, with inotify(7) for example: their entries come and go as layers and holders do."""
+        return [self.home, os.path.join(self.home, LINK_DIR), self._runtime.holders_dir]
 
     def cleanup(self):
         """Unmount everything below the home and void the references; moby's Cleanup.
@@ -401,6 +464,26 @@ class Driver:
         if parent:
             self._require(parent)
         return self._content.changes(id, parent)
+
+    def own_size(self, id, progress=None):
+        """Bytes of the files in the layer's own folder (int), folders not counted. Never takes a mount.
+
+        :param progress: called without arguments for each folder on the way; what it raises ends the walk.
+        :raises LayerNotFound: no such layer.
+        :raises Overlay2Error: its ``diff`` folder is missing or can't be read.
+        """
+        self._require(id)
+        return self._content.own_size(id, progress)
+
+    def chain_view(self, id):
+        """What the layer and its chain show at a path, without mounting: a context manager giving a
+        :class:`~.view.ChainView`, whose folders stay open until the end of the ``with`` block.
+
+        :raises LayerNotFound: no such layer.
+        :raises LayerDamaged: its ``diff`` folder is missing.
+        """
+        check_id(id)
+        return view.chain_view(self._store, id, self.features.xattr_class)
 
     # Shared checks
 

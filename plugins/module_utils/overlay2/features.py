@@ -249,6 +249,8 @@ def _trial(scratch, name, lowers, upper, userxattr=False, prepare=None):
         mount.in_folder(root, lambda: mount.mount("overlay", "merged", "overlay", 0, data))
         merged = os.path.join(root, "merged")
         try:
+            if fs.is_read_only(merged):
+                raise OSError(errno.EROFS, "the kernel mounts it read-only, as it does where the disk is full", merged)
             yield root
         finally:
             try:
@@ -267,16 +269,29 @@ def unprobed(home, reason):
     in_userns = kernel.in_user_namespace()
     # Without that right the attributes that make a folder opaque can't be seen, and a diff would be wrong.
     sees_attributes = kernel.is_admin() and not in_userns
+    # The probes find out what the module's defaults are, and those can be read, once the module is loaded.
+    metacopy, redirect = _parameter_is_on("metacopy"), _parameter_is_on("redirect_dir")
+    native = sees_attributes and not metacopy and not redirect
+    not_native = "the overlay module has %s on" % ("metacopy" if metacopy else "redirect_dir")
     return Features(
         backing_fs=fs.fs_name(home),
         supports_d_type=supports_d_type(home),
-        metacopy=False,
-        native_diff=sees_attributes,
-        native_diff_reason="" if sees_attributes else "not tried: %s" % reason,
+        metacopy=metacopy,
+        native_diff=native,
+        native_diff_reason="" if native else not_native if sees_attributes else "not tried: %s" % reason,
         index_off=os.path.exists(INDEX_PARAMETER),
-        userxattr=False,
+        userxattr=in_userns and kernel.release() >= (5, 11),
         in_user_namespace=in_userns,
         lowerdir_plus=has_lowerdir_plus(home),
         kernel=kernel.release(),
         project_quota_reason="not tried: %s" % reason,
     )
+
+
+def _parameter_is_on(name):
+    """Whether a parameter of the overlay module is on (bool); off where it can't be read."""
+    try:
+        with open(os.path.join(os.path.dirname(INDEX_PARAMETER), name), encoding="ascii") as source:
+            return source.read().strip() == "Y"
+    except OSError:
+        return False

@@ -108,7 +108,9 @@ def chain_view(store, layer, xattr_class):
             yield ChainView(roots, xattr_class, tuple(problems))
         except NotComparable as error:
             raise Overlay2Error(
-                "only a mount can show that: %s" % error, layer=layer, remedy="Mount the layer and look at its merged folder"
+                "only a mount can show that: %s" % error,
+                layer=layer,
+                remedy="Mount the layer and look at its merged folder",
             ) from error
         except OSError as error:
             if isinstance(error, Overlay2Error):
@@ -123,7 +125,10 @@ def _open_own(stack, store, layer):
         if isinstance(error, LayerNotFound):
             raise
         raise LayerDamaged(
-            "its diff folder is missing", layer=layer, path=error.filename, remedy="Remove the layer and create it again"
+            "its diff folder is missing",
+            layer=layer,
+            path=error.filename,
+            remedy="Remove the layer and create it again",
         ) from error
     except OSError as error:
         raise from_os_error(Overlay2Error, "its files can't be read", error, layer=layer) from error
