@@ -1,0 +1,52 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The homes that are open: one on this host that is followed, or some that were gathered elsewhere."""
+
+from __future__ import annotations
+
+from . import fleet
+from .poller import Poller
+from .snapshot import Snapshot
+from .source import HomeSource
+
+
+class LiveHost:
+    """A home on this host.
+
+    :param home: its folder (str).
+    :param publish: called with each Snapshot, from other threads.
+    """
+
+    def __init__(self, home, publish):
+        self.source = HomeSource(home)
+        self.poller = Poller(self.source, publish)
+        #: The last Snapshot that was shown, or None.
+        self.snapshot = None
+        #: The layer that is looked at.
+        self.selected = ""
+
+    @property
+    def driver(self):
+        """The ``overlay2.Driver`` to look into files with; None while there is no home."""
+        return self.source.driver
+
+    @property
+    def name(self):
+        return self.source.snapshot.host
+
+
+class GatheredHost:
+    """A home on another host, as it was when it was gathered."""
+
+    driver = poller = None
+
+    def __init__(self, snapshot: Snapshot):
+        self.snapshot = snapshot
+        self.selected = ""
+        self.name = snapshot.host or snapshot.home
+
+
+def gathered(paths):
+    """A :class:`GatheredHost` for each Snapshot in some files (list)."""
+    return [GatheredHost(snapshot) for path in paths for snapshot in fleet.load(path)]

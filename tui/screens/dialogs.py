@@ -1,0 +1,85 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Small questions and the help, over whatever screen is there."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, Label
+
+from ..widgets.panel import Panel
+
+
+class Ask(ModalScreen):
+    """Asks for one line; gives it, or None."""
+
+    BINDINGS = [Binding("escape", "dismiss(None)", "Cancel", tooltip="Leave things as they are")]
+
+    def __init__(self, question, value=""):
+        super().__init__()
+        self._question, self._value = question, value
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Label(self._question, markup=False)
+            yield Input(self._value, select_on_focus=False)
+
+    def on_input_submitted(self, message: Input.Submitted):
+        message.stop()
+        self.dismiss(message.value)
+
+
+class Help(ModalScreen):
+    """What the screen is for and which keys there are, made from the bindings themselves."""
+
+    BINDINGS = [Binding("escape,question_mark,q", "dismiss", "Close", tooltip="Back to the screen")]
+    AUTO_FOCUS = "Panel"
+
+    def __init__(self, lines):
+        super().__init__()
+        self._lines = lines
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -tall"):
+            yield Panel("Help (escape closes it)")
+
+    def on_mount(self):
+        self.query_one(Panel).set_lines(self._lines)
+
+
+#: Keys as people write them.
+_NAMES = {
+    "slash": "/", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]", "escape": "Esc",
+    "enter": "Enter", "space": "Space", "pageup": "PgUp", "pagedown": "PgDn", "up": "↑", "down": "↓", "left": "←",
+    "right": "→", "home": "Home", "end": "End", "tab": "Tab", "shift+tab": "Shift+Tab",
+}  # fmt: skip
+
+
+def key_name(key):
+    """A key as people write it (str)."""
+    if key in _NAMES:
+        return _NAMES[key]
+    return key.replace("ctrl+", "Ctrl+").replace("shift+", "Shift+")
+
+
+def help_lines(sections):
+    """The help: sections of (title, text, bindings), each binding once with all its keys."""
+    lines = []
+    for title, text, bindings in sections:
+        keys = {}
+        for binding in bindings:
+            if binding.description:
+                keys.setdefault((binding.description, binding.tooltip), []).append(key_name(binding.key))
+        if not keys and not text:
+            continue
+        lines += [(title, "title")]
+        if text:
+            lines.append((text, ""))
+        for (description, tooltip), names in keys.items():
+            lines.append([(f"  {' '.join(names):<14}", "accent"), (tooltip or description, "")])
+        lines.append("")
+    return lines[:-1]

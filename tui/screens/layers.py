@@ -1,0 +1,158 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Layers: the tree, what is known of the layer under the cursor, the filter."""
+
+from __future__ import annotations
+
+from overlay2.errors import printable
+from overlay2.units import human_size
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.widgets import Input
+
+from ..messages import LayerChosen, ShowScreen
+from ..model.files import time_text
+from ..model.mounts import holders_text
+from ..model.rows import children_of
+from ..widgets.grid import Grid
+from ..widgets.layer_grid import LayerGrid
+from ..widgets.panel import Panel
+from .base import HomeScreen
+from .dialogs import Ask
+
+
+class LayersScreen(HomeScreen):
+    """The layers of the home as a tree."""
+
+    MODE = "layers"
+    HELP = "All layers: what they stand on, how large they are, what is mounted. Enter opens a layer's files."
+    BINDINGS = [
+        Binding("slash", "filter", "Filter", tooltip="Show what matches only: words of ids, holders, or rw, ro, mounted, broken"),
+        Binding("escape", "clear", "Clear", show=False, tooltip="Show everything again"),
+        Binding("o", "owner", "Owner of path", tooltip="Go to the layer that a path of this one comes from"),
+    ]
+
+    def body(self):
+        with Horizontal():
+            yield LayerGrid(id="layers")
+            yield Panel("Layer", id="detail")
+        yield Input(placeholder="words of ids or holders; rw, ro, mounted, broken", id="filter", compact=True)
+
+    def on_mount(self):
+        self.query_one("#filter").display = False
+
+    def show(self):
+        grid = self.query_one(LayerGrid)
+        grid.show(self.snapshot)
+        if self.selected and grid.current != self.selected and self.selected in self.snapshot.layers:
+            grid.reveal(self.selected)
+        self._show_detail(grid.current)
+
+    def _show_detail(self, layer):
+        facts = self.snapshot.layers.get(layer) if layer else None
+        panel = self.query_one("#detail", Panel)
+        panel.border_title = facts.title if facts else "Layer"
+        panel.set_lines(detail_lines(self.snapshot, facts) if facts else [])
+
+    def text(self):
+        grid = self.query_one(LayerGrid)
+        return [" ".join("".join(text for text, _ in cell) if isinstance(cell, list) else cell if isinstance(cell, str)
+                         else cell[0] for cell in grid.cells(key)).rstrip() for key in grid.keys]  # fmt: skip
+
+    # The grid's words
+
+    def on_grid_highlighted(self, message: Grid.Highlighted):
+        message.stop()
+        if self.snapshot is not None and message.key is not None:
+            self._show_detail(message.key)
+            self.post_message(LayerChosen(message.key))
+
+    def on_grid_opened(self, message: Grid.Opened):
+        message.stop()
+        self.post_message(ShowScreen("files", message.key))
+
+    def on_grid_header_clicked(self, message: Grid.HeaderClicked):
+        message.stop()
+        self.query_one(LayerGrid).set_order(message.key)
+
+    # Filter
+
+    def action_filter(self):
+        field = self.query_one("#filter", Input)
+        field.display = True
+        field.focus()
+
+    def action_clear(self):
+        field = self.query_one("#filter", Input)
+        field.value = ""
+        field.display = False
+        self.query_one(LayerGrid).focus()
+
+    def on_input_changed(self, message: Input.Changed):
+        message.stop()
+        self.query_one(LayerGrid).set_filter(message.value)
+
+    def on_input_submitted(self, message: Input.Submitted):
+        message.stop()
+        if not message.value.strip():
+            message.input.display = False
+        self.query_one(LayerGrid).focus()
+
+    # The owner of a path
+
+    def action_owner(self):
+        if self.snapshot is None or self.query_one(LayerGrid).current is None:
+            return
+        self.app.push_screen(Ask("Which path? As seen in the mounted layer, such as /etc/passwd"), self._find_owner)
+
+    def _find_owner(self, path):
+        layer = self.query_one(LayerGrid).current
+        if path and layer is not None:
+            self.app.find_owner(layer, path)
+
+
+def detail_lines(snapshot, facts):
+    """What is known of one layer."""
+    layer = facts.layer
+    lines = [[("id       ", "dim"), (printable(layer.id), "")]]
+    if facts.name:
+        lines.append([("name     ", "dim"), printable(facts.name)])
+    lines.append([("parent   ", "dim"), (_parent_text(layer), "" if layer.parent is not None else "bad")])
+    children = children_of(snapshot.layers).get(layer.id, ())
+    lines.append([("children ", "dim"), (f"{len(children)}", "")])
+    lines.append([("depth    ", "dim"), (f"{layer.depth} below it", "")])
+    lines.append([("kind     ", "dim"), (_kind_text(facts), "")])
+    size = snapshot.sizes.get(layer.id)
+    why = snapshot.unsized.get(layer.id)
+    lines.append([("size     ", "dim"), (f"can't be measured: {why}", "bad") if why else (human_size(size) if size is not None else "…", "")])
+    if layer.quota:
+        limit = human_size(layer.quota.limit) if layer.quota.limit else "no limit"
+        lines.append([("quota    ", "dim"), (f"{human_size(layer.quota.used)} of {limit}, {layer.quota.inodes} inodes", "")])
+    if facts.made:
+        lines.append([("made     ", "dim"), (time_text(facts.made), "")])
+    lines.append([("link     ", "dim"), (f"l/{layer.link}" if layer.link else "none", "" if layer.link else "bad")])
+    lines.append([("diff id  ", "dim"), (layer.diff_id or "unknown", "")])
+    mount = snapshot.mount_of(layer.id)
+    if mount is not None:
+        state = "mounted" if mount.mounted else "in another mount namespace" if mount.elsewhere else "not mounted"
+        lines.append([("mount    ", "dim"), (state, "good" if mount.mounted else "")])
+        lines.append([("held by  ", "dim"), (holders_text(mount.holders), "")])
+        lines += [[("! " if remark.wrong else "· ", "bad" if remark.wrong else "dim"), (remark.text, "")] for remark in mount.remarks]
+    if layer.problems:
+        lines += ["", ("Problems", "bad"), *([("! ", "bad"), (text, "")] for text in layer.problems)]
+    return lines
+
+
+def _parent_text(layer):
+    if layer.parent is None:
+        return "can't be told: the link to it is broken"
+    return printable(layer.parent) or "none: it is a base"
+
+
+def _kind_text(facts):
+    if facts.layer.committed:
+        return "read-only: other layers stand on it"
+    if facts.layer.read_write is None:
+        return "unknown: another program made it"
+    return "made for writing" if facts.layer.read_write else "read-only"

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The lines at the top: which home and how it is doing; which screen; which host."""
+
+from __future__ import annotations
+
+import time
+
+from overlay2.errors import printable
+from overlay2.units import human_size
+from textual import events
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from .spans import content
+
+
+class HomeBar(Static):
+    """One line: the home, whether what is shown is live, and the figures that matter most."""
+
+    DEFAULT_CSS = "HomeBar { height: 1; background: $panel; padding: 0 1; text-wrap: nowrap; text-overflow: ellipsis; }"
+
+    snapshot = reactive(None)
+    paused = reactive(0.0)
+    stale = reactive(0.0)
+
+    def render(self):
+        snapshot = self.snapshot
+        if snapshot is None:
+            return content([("overlay2 ", "title"), ("reading…", "dim")])
+        where = printable(snapshot.home)
+        if snapshot.host and snapshot.gathered:
+            where += f" on {snapshot.host}"
+        line = [("overlay2 ", "title"), (where, "strong"), ("  ", ""), *self._state(snapshot)]
+        if snapshot.failure is None:
+            line += self._figures(snapshot)
+        return content(line)
+
+    def _state(self, snapshot):
+        if snapshot.gathered:
+            return [(f"◆ gathered {_clock(snapshot.taken, date=True)}", "accent")]
+        if self.paused:
+            return [(f"‖ paused since {_clock(self.paused)}", "warn")]
+        if self.stale:
+            return [(f"! stale since {_clock(self.stale)}", "bad")]
+        if snapshot.failure is not None:
+            return [("✗ no home", "bad")]
+        return [("● live", "good")]
+
+    def _figures(self, snapshot):
+        mounted = sum(mount.mounted for mount in snapshot.mounts if mount.id)
+        total = human_size(sum(snapshot.sizes.values()))
+        count = len(snapshot.layers)
+        parts = [f"{count} layer{'s' * (count != 1)}", f"{mounted} mounted"]
+        if snapshot.sized < count and not snapshot.gathered:
+            parts.append(f"measuring {snapshot.sized}/{count}")
+        elif snapshot.sizes:
+            parts.append(total)
+        line = [("  " + " · ".join(parts), "")]
+        wrongs = len(snapshot.wrongs)
+        if wrongs:
+            line.append((f" · {wrongs} problem{'s' * (wrongs != 1)}", "bad"))
+        return line
+
+
+def _clock(seconds, date=False):
+    return time.strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S", time.localtime(seconds))
+
+
+class Choices(Static):
+    """One line of names, one of which is chosen; a click chooses another."""
+
+    DEFAULT_CSS = "Choices { height: 1; padding: 0 1; background: $surface; text-wrap: nowrap; }"
+
+    chosen = reactive("")
+
+    class Chosen(Message):
+        """A name was clicked."""
+
+        def __init__(self, choices, key):
+            super().__init__()
+            self.choices, self.key = choices, key
+
+        @property
+        def control(self):
+            return self.choices
+
+    def __init__(self, items, chosen="", *, id=None):
+        """:param items: (key, name) pairs."""
+        super().__init__("", id=id, markup=False)
+        self.items = items
+        self.set_reactive(Choices.chosen, chosen)
+
+    def render(self):
+        line = []
+        for key, name in self.items:
+            line += [(f"[{name}]" if key == self.chosen else f" {name} ", "title" if key == self.chosen else "dim"), (" ", "")]
+        return content(line)
+
+    def on_click(self, event: events.Click):
+        left = 1
+        for key, name in self.items:
+            width = len(name) + 2
+            if left <= event.x < left + width:
+                self.post_message(self.Chosen(self, key))
+                return
+            left += width + 1

@@ -1,0 +1,191 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The list of layers: a tree by parent, or sorted."""
+
+from __future__ import annotations
+
+from overlay2.errors import printable
+from overlay2.units import human_size
+from textual.binding import Binding
+
+from ..model.rows import ORDERS, arrange, children_of, find
+from .grid import Column, Grid
+from .spans import bar, fullness
+
+_AGES = ((60, "s"), (60, "m"), (24, "h"), (365, "d"))
+
+
+class LayerGrid(Grid):
+    """One row for each layer. What it shows follows from a Snapshot, the order, the filter and what is folded."""
+
+    HELP = "The layers of the home, each below the one it stands on. ↳ continues a chain; ├ and └ are branches."
+
+    BINDINGS = [
+        Binding("space", "fold", "Fold", tooltip="Hide or show what stands on this layer"),
+        Binding("s", "sort", "Sort", tooltip="Sort by the tree, size, age, depth or name, in turn"),
+        Binding("u", "parent", "Parent", tooltip="Go to the layer this one stands on"),
+        Binding("d", "child", "Child", tooltip="Go to the first layer on this one, then to its neighbours"),
+    ]
+
+    def __init__(self, *, id=None):
+        super().__init__(
+            [
+                Column("Layer", 0, key="name"),
+                Column("Size", 10, right=True, key="size"),
+                Column("Depth", 5, right=True, key="depth"),
+                Column("Kind", 4),
+                Column("Mounted", 9),
+                Column("Quota", 14, from_width=100),
+                Column("Age", 5, right=True, key="age"),
+            ],
+            id=id,
+            empty="The home is empty: no layer has been created in it yet.",
+        )
+        self.order = ORDERS[0]
+        self.filter = ""
+        self.now = 0.0
+        self._folded = set()
+        self._snapshot = None
+        self._rows = {}
+        self._mounts = {}
+
+    # What is shown
+
+    def show(self, snapshot):
+        """Follow a Snapshot. Rows are only arranged anew where something they depend on changed."""
+        old = self._snapshot
+        self._snapshot = snapshot
+        self._mounts = {mount.id: mount for mount in snapshot.mounts}
+        self.now = snapshot.taken
+        same = old is not None and old.layers is snapshot.layers
+        if same and (self.order != "size" or old.sizes is snapshot.sizes) and (not self.filter or old.mounts is snapshot.mounts):
+            self.refresh()
+        else:
+            self.arrange()
+
+    def arrange(self):
+        """Put the rows in order."""
+        if self._snapshot is None:
+            return
+        wanted = find(self._snapshot, self.filter) if self.filter.strip() else None
+        rows = arrange(self._snapshot, self.order, self._folded, wanted)
+        self._rows = {row.id: row for row in rows}
+        self.empty = "No layer matches the filter." if wanted is not None else "The home is empty: no layer in it yet."
+        self.set_keys([row.id for row in rows])
+
+    def set_filter(self, text):
+        """Show what matches only; "" for all."""
+        self.filter = text
+        self.arrange()
+
+    def set_order(self, order):
+        """One of ``ORDERS``; the tree if it is in force already."""
+        self.order = ORDERS[0] if order == self.order else order
+        self.arrange()
+
+    def reveal(self, layer):
+        """Put the cursor on a layer, unfolding what hides it; returns whether it is there."""
+        if self._snapshot is None or layer not in self._snapshot.layers:
+            return False
+        if self.filter and layer not in self._rows:
+            self.filter = ""
+        hidden = set(self._snapshot.layers[layer].layer.lower) & self._folded
+        if hidden or layer not in self._rows:
+            self._folded -= hidden
+            self.arrange()
+        return self.go_to(layer)
+
+    # Rendering
+
+    def sorted_by(self):
+        return "name" if self.order == "name" else self.order
+
+    def cells(self, key):
+        row, facts = self._rows[key], self._snapshot.layers.get(key)
+        if facts is None:
+            return [("gone", "dim")] + [""] * 6
+        return [
+            self._name(row, facts),
+            self._size(key),
+            (str(facts.layer.depth), "dim"),
+            (facts.kind, "" if facts.kind == "rw" else "dim"),
+            self._mounted(key),
+            self._quota(facts.layer.quota),
+            (age(facts.made, self.now), "dim"),
+        ]
+
+    def _name(self, row, facts):
+        line = [(row.guide, "dim")]
+        if row.folded:
+            line.append(("▸ ", "accent"))
+        line.append((facts.title, "bad" if facts.layer.problems else ""))
+        if facts.name:
+            line.append((f" {printable(facts.name)}", "accent"))
+        if facts.layer.problems:
+            line.append((" ! " + facts.layer.problems[0], "bad"))
+        return line
+
+    def _size(self, key):
+        size = self._snapshot.sizes.get(key)
+        if size is not None:
+            return human_size(size)
+        return ("?", "bad") if key in self._snapshot.unsized else ("…", "dim")
+
+    def _mounted(self, key):
+        mount = self._mounts.get(key)
+        if mount is None:
+            return ""
+        wrong = any(remark.wrong for remark in mount.remarks)
+        count = f" ×{mount.references}" if mount.references else ""  # noqa: RUF001
+        if mount.mounted:
+            return ("● " if not wrong else "! ") + "yes" + count, "bad" if wrong else "good"
+        if mount.elsewhere:
+            return "○ other ns", "warn"
+        return ("! stale", "bad") if wrong else (f"held{count}", "")
+
+    def _quota(self, quota):
+        if not quota:
+            return ""
+        if not quota.limit:
+            return human_size(quota.used)
+        share = quota.used / quota.limit
+        return [(bar(share, 8), fullness(share)), (f" {share:4.0%}", "")]
+
+    # Actions
+
+    def action_fold(self):
+        key = self.current
+        if key is None or not self._rows[key].has_children:
+            return
+        self._folded ^= {key}
+        self.arrange()
+
+    def action_sort(self):
+        self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
+        self.arrange()
+
+    def action_parent(self):
+        facts = self._snapshot and self._snapshot.layers.get(self.current)
+        if facts and facts.layer.parent:
+            self.reveal(facts.layer.parent)
+
+    def action_child(self):
+        """The first child; from a child that was reached this way the next of its siblings would need a trail, so no."""
+        if self.current is None:
+            return
+        children = children_of(self._snapshot.layers).get(self.current)
+        if children:
+            self.reveal(children[0])
+
+
+def age(made, now):
+    """How long ago (str): ``42s``, ``3h``; "" where nobody knows."""
+    if made is None or not now:
+        return ""
+    value = max(0, int(now - made))
+    for size, unit in _AGES:
+        if value < size:
+            return f"{value}{unit}"
+        value //= size
+    return f"{value}y"

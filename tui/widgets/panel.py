@@ -1,0 +1,47 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""A scrolling panel of text with a title: details, sentences, facts."""
+
+from __future__ import annotations
+
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from .spans import content
+
+
+class Panel(VerticalScroll):
+    """Shows lines (see ``spans``); long ones are wrapped."""
+
+    DEFAULT_CSS = """
+    Panel {
+        border: round $surface-lighten-2;
+        border-title-color: $text-primary;
+        padding: 0 1;
+        height: 1fr;
+        scrollbar-size-vertical: 1;
+        &:focus { border: round $border; }
+        & > Static { height: auto; width: 1fr; }
+    }
+    """
+
+    BINDINGS = [
+        Binding("k", "scroll_up", "Up", show=False, tooltip="One line up"),
+        Binding("j", "scroll_down", "Down", show=False, tooltip="One line down"),
+    ]
+
+    def __init__(self, title, *, id=None):
+        super().__init__(id=id)
+        self.border_title = title
+        self._lines = None
+
+    def compose(self):
+        yield Static("", markup=False)
+
+    def set_lines(self, lines):
+        """Show these; nothing happens where they are shown already, so that the scroll position stays."""
+        if lines != self._lines:
+            self._lines = lines
+            self.query_one(Static).update(content(*lines))
