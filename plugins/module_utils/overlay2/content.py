@@ -116,9 +116,10 @@ class Content:
 
         :returns: a :class:`~.tar.TarStream`.
         """
-        if self.is_native(layer, parent):
-            return self._native_diff(layer, all_xattrs)
-        return self._naive_diff(layer, parent, all_xattrs)
+        with _named(layer):
+            if self.is_native(layer, parent):
+                return self._native_diff(layer, all_xattrs)
+            return self._naive_diff(layer, parent, all_xattrs)
 
     def _native_diff(self, layer, all_xattrs):
         with contextlib.ExitStack() as stack:
@@ -144,16 +145,17 @@ class Content:
 
     def changes(self, layer, parent):
         """List of :class:`~.changes.Change` against ``parent``, sorted by path; moby's Changes."""
-        if self.is_native(layer, parent):
-            try:
-                return self._native_changes(layer)
-            except NotComparable as reason:
-                log.info("layer %s: comparing it by mounts: %s", layer, reason)
-        with self._mounted(layer) as path:
-            if not parent:
-                return self._compare(path, None)
-            with self._mounted(parent) as parent_path:
-                return self._compare(path, parent_path)
+        with _named(layer):
+            if self.is_native(layer, parent):
+                try:
+                    return self._native_changes(layer)
+                except NotComparable as reason:
+                    log.info("layer %s: comparing it by mounts: %s", layer, reason)
+            with self._mounted(layer) as path:
+                if not parent:
+                    return self._compare(path, None)
+                with self._mounted(parent) as parent_path:
+                    return self._compare(path, parent_path)
 
     def _native_changes(self, layer):
         with contextlib.ExitStack() as stack:
@@ -190,7 +192,10 @@ class Content:
             return _opened(stack, self._store.path(layer, DIFF))
         except FileNotFoundError as error:
             raise LayerDamaged(
-                "its diff folder is missing", layer=layer, path=error.filename, remedy="Remove the layer and create it again"
+                "its diff folder is missing",
+                layer=layer,
+                path=error.filename,
+                remedy="Remove the layer and create it again",
             ) from error
 
     @contextlib.contextmanager

@@ -69,9 +69,13 @@ class Holders:
         self._boot_id = kernel.boot_id()
 
     def read(self, layer):
-        """The layer's :class:`Record`; :data:`NOBODY` where there is none, or none of this boot."""
+        """The layer's :class:`Record`; :data:`NOBODY` where there is none, none of this boot, or none that we may read."""
         path = os.path.join(self._folder, layer)
-        content = read_small(path)
+        try:
+            content = read_small(path)
+        except PermissionError as error:
+            log.warning("can't tell who holds layer %s: %s", layer, error)
+            return NOBODY
         if content is None:
             return NOBODY
         try:
@@ -112,9 +116,12 @@ class Holders:
             os.unlink(os.path.join(self._folder, layer))
 
     def held(self):
-        """Ids of the layers with a record of this boot (list of str, sorted)."""
+        """Ids of the layers with a record of this boot that we may read (list of str, sorted)."""
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
+            return []
+        except PermissionError as error:
+            log.warning("can't tell which layers are held: %s", error)
             return []
         return sorted(name for name in names if self.read(name).counts)

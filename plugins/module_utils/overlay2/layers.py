@@ -26,7 +26,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional, Tuple
 
-from .errors import DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound
+from .errors import HINTS, DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound
 
 log = logging.getLogger("overlay2")
 
@@ -180,7 +180,7 @@ class Store:
                 "its %s file can't be read: %s" % (name, error.strerror),
                 layer=layer,
                 path=path,
-                remedy="Remove the layer and create it again",
+                remedy=HINTS.get(error.errno, "Remove the layer and create it again"),
             ) from error
 
     def link(self, layer):
@@ -292,7 +292,7 @@ class Store:
         return LayerRecord() if content is None else LayerRecord.decode(content)
 
     def ids(self):
-        """Ids of all layers (list of str, sorted): folders that hold a ``diff`` or a ``link``.
+        """Ids of all layers (list of str, sorted): folders that hold a ``diff`` or a ``link``, or may not be looked into.
 
         :raises OSError: the home can't be listed.
         """
@@ -301,7 +301,7 @@ class Store:
             for entry in entries:
                 if entry.name in _OWN_NAMES or not entry.is_dir(follow_symlinks=False):
                     continue
-                if os.path.lexists(os.path.join(entry.path, DIFF)) or os.path.lexists(os.path.join(entry.path, LINK)):
+                if _may_be(os.path.join(entry.path, DIFF)) or _may_be(os.path.join(entry.path, LINK)):
                     found.append(entry.name)
         return sorted(found)
 
@@ -332,8 +332,7 @@ class Store:
         except LayerDamaged as error:
             link = ""
             problems.append(error.message)
-        if not _is_folder(self.path(layer, DIFF)):
-            problems.append("its diff folder is missing")
+        problems += _flaw_of_folder(self.path(layer, DIFF), "diff")
         try:
             lower_links = self.lower_links(layer)
             parent = links.get(lower_links[0][len(LINK_DIR) + 1 :]) if lower_links else ""
@@ -419,8 +418,23 @@ def _layer_of_link(path):
     return match.group(1) if match else None
 
 
-def _is_folder(path):
+def _flaw_of_folder(path, name):
+    """What is wrong with a folder that should be at ``path`` (list of str): nothing, or one sentence."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    except PermissionError as error:
+        return ["its %s folder can't be looked at: %s" % (name, error.strerror)]
+    except OSError:
+        is_folder = False
+    return [] if is_folder else ["its %s folder is missing" % name]
+
+
+def _may_be(path):
+    """Whether something is at ``path`` (bool), or may be, as far as we are allowed to look."""
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return True
     except OSError:
         return False
+    return True

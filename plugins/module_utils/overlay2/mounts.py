@@ -172,15 +172,18 @@ def is_mounted(target, strict=False):
     :param strict: for those who would mount or unmount there.
     :raises MountError: ``strict``, and something else is mounted there.
     """
-    mounted = fs.is_mount_point(target)
-    if mounted is None:  # before Linux 5.8
-        real = os.path.realpath(target)
-        mounted = any(entry.mount_point == real for entry in mountinfo.mounts(below=real))
-    if not mounted:
-        return False
     try:
-        is_overlay = fs.magic(target) == fs.OVERLAYFS_MAGIC
+        mounted = fs.is_mount_point(target)
+        is_overlay = mounted and fs.magic(target) == fs.OVERLAYFS_MAGIC
     except FileNotFoundError:  # unmounted and removed between the two questions
+        return False
+    except PermissionError:
+        mounted = None
+    if mounted is None:  # a kernel before 5.8, or a reader who may not look there: the mount table is open to all
+        real = os.path.realpath(target)
+        kinds = [entry.fs_type for entry in mountinfo.mounts(below=real) if entry.mount_point == real]
+        mounted, is_overlay = bool(kinds), kinds[-1:] == ["overlay"]
+    if not mounted:
         return False
     if strict and not is_overlay:
         raise MountError(

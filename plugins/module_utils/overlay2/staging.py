@@ -59,8 +59,12 @@ def link_id():
 def make_folder(path, mode, owner):
     """mkdir(2) with exactly this mode, whatever the umask, and this (uid, gid)."""
     os.mkdir(path, mode)
-    os.chown(path, *owner)
-    os.chmod(path, mode)
+    try:
+        os.chown(path, *owner)
+        os.chmod(path, mode)
+    except BaseException:
+        os.rmdir(path)
+        raise
 
 
 def ensure_folder(path, mode, owner):
