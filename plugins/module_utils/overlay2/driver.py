@@ -57,8 +57,9 @@ class Driver:
     :param home: the driver's root folder (str), made where it is missing.
     :param options: driver options such as ``"overlay2.size=10G"``.
     :param id_map: an :class:`~.idmap.IdMap`; None for no mapping.
-    :param read_only: change nothing in the home, which must exist. Calls that would raise :class:`~.errors.ReadOnlyDriver`.
-    :param probe: with ``read_only``: find features by trial mounts, away from the home. Else they are told by looking alone.
+    :param read_only: change nothing in the home, which must exist. Calls that would change something raise
+        :class:`~.errors.ReadOnlyDriver`.
+    :param probe: with ``read_only``: find features by trial mounts, away from the home; False: by looking alone.
     :raises OptionError: a bad option.
     :raises NotSupported: the host or the file system can't hold layers, with the reason.
     :raises HomeNotFound: ``read_only``, and there is no home.
@@ -88,35 +89,33 @@ class Driver:
     def _open_home(self, root):
         """Detect, make the folders, sweep what a killed process left; in moby's order."""
         try:
-            features = self._probe()
+            features = self._probe(root)
             ensure_folder(self.home, 0o710, (os.geteuid(), root[1]))
             ensure_folder(os.path.join(self.home, LINK_DIR), 0o700, (os.geteuid(), os.getegid()))
             features = self._with_quota(features)
             self._staging.quota = self._quota
             self._staging.sweep()
         except OSError as error:
-            raise from_os_error(NotSupported, "can't prepare the home", error, path=error.filename or self.home) from error
+            path = error.filename or self.home
+            raise from_os_error(NotSupported, "can't prepare the home", error, path=path) from error
         return features
 
-    def _probe(self):
-        if os.path.isdir(self.home):
-            untouched = not os.path.lexists(self._staging.folder)
-            try:
-                with self._staging.stage() as scratch:
-                    return feature_detection.probe(self.home, scratch.path)
-            except (NotSupported, OSError):
-                if untouched:
-                    with contextlib.suppress(OSError):
-                        os.rmdir(self._staging.folder)
-                raise
-        parent = os.path.dirname(self.home)
-        while not os.path.isdir(parent):
-            parent = os.path.dirname(parent)
-        with tempfile.TemporaryDirectory(prefix="overlay2-probe-", dir=parent) as scratch:
-            return feature_detection.probe(parent, scratch)
+    def _probe(self, root):
+        """Detect by trial mounts in the home, where a sweep finds what a kill leaves; where they fail nothing stays."""
+        made = [folder for folder in _with_parents(self._staging.folder) if not os.path.lexists(folder)]
+        try:
+            if not os.path.isdir(self.home):
+                ensure_folder(self.home, 0o710, (os.geteuid(), root[1]))
+            with self._staging.stage() as scratch:
+                return feature_detection.probe(self.home, scratch.path)
+        except (NotSupported, OSError):
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+            raise
 
     def _probe_reading(self, trial_mounts):
-        """Detect without writing to the home: mounts are tried in the runtime folder, or not at all without the right to."""
+        """Detect without writing to the home: mounts are tried in the runtime folder, or not at all where we may not."""
         try:
             os.stat(os.path.join(self.home, ""))
             if not trial_mounts:
@@ -153,7 +152,8 @@ class Driver:
         except QuotaNotSupported as error:
             if self.options.size:
                 raise NotSupported(
-                    "Storage option overlay2.size not supported. Filesystem does not support Project Quota: %s" % error.message,
+                    "Storage option overlay2.size not supported. Filesystem does not support Project Quota: %s"
+                    % error.message,
                     path=self.home,
                     remedy=error.remedy,
                 ) from error
@@ -220,7 +220,7 @@ class Driver:
         return self._described(id, self._store.links())
 
     def layers(self, ids=None):
-        """Iterator of :class:`~.layers.Layer` records, sorted by id. Takes no lock: what vanishes meanwhile is left out.
+        """Iterator of :class:`~.layers.Layer` records, sorted by id. Without a lock: what vanishes meanwhile is left out.
 
         :param ids: only these (iterable of str); None for all.
         """
@@ -262,7 +262,9 @@ class Driver:
         """
         if parse_storage_opt(storage_opt) is not None:
             raise OptionError(
-                "--storage-opt size is only supported for ReadWrite Layers", layer=id, remedy="Use create_read_write, or leave size out"
+                "--storage-opt size is only supported for ReadWrite Layers",
+                layer=id,
+                remedy="Use create_read_write, or leave size out",
             )
         self._create(id, parent, None, False, diff, diff_id)
 
@@ -323,7 +325,9 @@ class Driver:
         return self._references.get(id, mount_label, ANONYMOUS if holder is None else holder)
 
     def put(self, id, holder=None):
-        """Drop a reference and, with the last one, unmount; moby's Put. A holder that holds nothing changes nothing for others.
+        """Drop a reference and, with the last one, unmount; moby's Put.
+
+        A holder that holds nothing changes nothing for others.
 
         :raises MountError: the kernel refused to unmount.
         """
@@ -354,7 +358,7 @@ class Driver:
         return self._references.mounted(id)
 
     def recorded_holders(self):
-        """All references on record, also those that the kernel does not bear out: dict of id to a dict as of :meth:`holders`."""
+        """All references on record, borne out by the kernel or not: dict of id to a dict as of :meth:`holders`."""
         return self._references.recorded()
 
     def mounted_layers(self):
@@ -392,7 +396,7 @@ class Driver:
         return found
 
     def watched_folders(self):
-        """Folders (list of str) to watch, with inotify(7) for example: their entries come and go as layers and holders do."""
+        """Folders (list of str) to watch, as with inotify(7): their entries come and go as layers and holders do."""
         return [self.home, os.path.join(self.home, LINK_DIR), self._runtime.holders_dir]
 
     def cleanup(self):
@@ -494,6 +498,15 @@ class Driver:
     def _check_writable(self):
         if self.read_only:
             raise ReadOnlyDriver("this driver was opened for reading only", path=self.home)
+
+
+def _with_parents(path):
+    """``path`` and all folders above it (list of str), innermost first."""
+    found = [path]
+    while os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+        found.append(path)
+    return found
 
 
 def _bool(value):
