@@ -1,0 +1,305 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""A process killed at any instant: the next driver finds the old state or the new, whole, and nothing else.
+
+First every call is killed before each of its steps in turn; then many calls are killed at random instants.
+"""
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import stat
+import time
+
+import pytest
+from overlay2 import Driver
+from overlay2.errors import Overlay2Error
+from support import homes, host, steps, trees
+
+A = trees.archive({
+    "etc/": None, "etc/conf": b"a" * 100, "gone": b"a", "hard": trees.hard_link("etc/conf"), "to": trees.symlink("etc"),
+})  # fmt: skip
+B = trees.archive({"etc/.wh..wh..opq": b"", "etc/new": b"b", ".wh.gone": b"", "usr/lib/": None})
+
+
+def opened(home, sync="none"):
+    """A driver; most of the time one that does not wait for the disk."""
+    return Driver(home, ["overlay2.sync=" + sync])
+
+
+def state(home):
+    """All that users see of a home: layers, what they are and what they hold."""
+    driver = Driver(home, read_only=True, probe=False)
+    facts = {}
+    for layer in driver.layers():
+        content = trees.content_facts(os.path.join(home, layer.id, "diff"))
+        facts[layer.id] = (
+            layer.parent, layer.committed, layer.read_write, layer.diff_id, layer.problems,
+            {path: _lasting(fact) for path, fact in content.items()},
+        )  # fmt: skip
+    return facts
+
+
+def _lasting(fact):
+    """What does not change when the same archive is applied again: a whiteout is of the moment, as links may swap."""
+    mode, uid, gid, body, mtime, _group, xattrs = fact
+    return mode, uid, gid, body, None if stat.S_ISCHR(mode) else mtime, xattrs
+
+
+def _remove_new(driver):
+    driver.remove("new")
+
+
+def _empty(driver):
+    driver.remove("new")
+    driver.create("new", "image")
+
+
+def _filled(driver):
+    driver.remove("new")
+    driver.create_read_write("new", "image", diff=io.BytesIO(A))
+
+
+#: name: (how the state before it is made, what is killed)
+CALLS = {
+    "create": (_remove_new, lambda driver: driver.create("new")),
+    "create on a parent": (_remove_new, lambda driver: driver.create("new", "image")),
+    "create with content": (_remove_new, lambda driver: driver.create_read_write("new", "image", diff=io.BytesIO(B))),
+    "apply": (_empty, lambda driver: driver.apply_diff("new", "image", io.BytesIO(B))),
+    "replace": (_filled, lambda driver: driver.apply_diff("new", "image", io.BytesIO(B), replace=True)),
+    "replace through a mount": (_filled, lambda driver: driver.apply_diff("new", "", io.BytesIO(B), replace=True)),
+    "remove": (_filled, lambda driver: driver.remove("new")),
+    "remove while mounted": (
+        lambda driver: (_filled(driver), driver.get("new", holder="web")), lambda driver: driver.remove("new"),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def built(home):
+    """A home with `base`, and `image` on it, which has been a parent already."""
+    driver = opened(home)
+    driver.create("base")
+    driver.create("image", "base", diff=io.BytesIO(A))
+    driver.create("sibling", "image")
+    return home
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_kill_before_any_step_leaves_the_old_state_or_the_new(built, name, request):
+    prepare, call = CALLS[name]
+    driver = victim = opened(built, "full")
+    prepare(driver)
+    before = state(built)
+    total = steps.count(lambda: call(victim))
+    after = state(built)
+    assert before != after
+    prepare(driver)
+    assert state(built) == before
+
+    seen = set()
+    for number in range(1, total + 1):
+        assert steps.kill_before(number, lambda: call(victim)), number
+        driver = opened(built)
+        found = state(built)
+        assert found in (before, after), number
+        assert homes.flaws(built) == [], number
+        seen.add(found == after)
+        if "mounted" not in name:
+            assert host.mounts_below(built) == [], number
+        if found == before:
+            call(driver)  # no lock is in the way, nothing that is left makes it fail
+            assert state(built) == after, number
+        prepare(driver)
+        assert state(built) == before, number
+    assert seen == {False, True}
+    driver.put_all("new")
+
+
+def test_a_child_never_shows_before_its_parent_is_committed(built):
+    """The other order would let a parent be written to. A kill between the two may leave a parent committed alone."""
+    driver = opened(built)
+
+    def prepare():
+        driver.remove("new")
+        driver.remove("parent")
+        driver.create("parent", "image")
+
+    prepare()
+    victim = opened(built, "full")
+    total = steps.count(lambda: victim.create("new", "parent"))
+    shown = set()
+    for number in range(1, total + 1):
+        prepare()
+        assert steps.kill_before(number, lambda: victim.create("new", "parent"))
+        driver = opened(built)
+        shown.add(driver.exists("new"))
+        assert driver.layer("parent").committed or not driver.exists("new"), number
+        assert homes.flaws(built) == [], number
+    assert shown == {False, True}
+
+
+def test_a_kill_while_a_home_is_opened_leaves_nothing(built):
+    before = state(built)
+    total = steps.count(lambda: opened(built))
+    for number in range(1, total + 1):
+        assert steps.kill_before(number, lambda: opened(built))
+        opened(built)
+        assert homes.flaws(built) == [], number
+        assert host.mounts_below(built) == [], number
+    assert state(built) == before
+
+
+def test_a_kill_while_a_home_is_made_leaves_a_home_or_none(home):
+    os.rmdir(home)
+    parent = os.path.dirname(home)
+    beside = set(os.listdir(parent))
+    total = steps.count(lambda: opened(home))
+    for number in range(1, total + 1):
+        host.remove_tree(home)
+        assert steps.kill_before(number, lambda: opened(home))
+        driver = opened(home)
+        driver.create("base")
+        assert homes.flaws(home) == [], number
+        assert host.mounts_below(parent) == [], number
+        assert set(os.listdir(parent)) == beside | {"home"}, number
+
+
+def test_a_kill_while_left_overs_are_swept_leaves_them_to_the_next(built):
+    driver = opened(built)
+    before = state(built)
+
+    def leave_a_mount():
+        steps.kill_in("unpack", lambda: driver.apply_diff("sibling", "", io.BytesIO(B)))
+        assert len(host.mounts_below(built)) == 1
+
+    without = steps.count(lambda: opened(built))
+    leave_a_mount()
+    total = steps.count(lambda: opened(built))
+    assert total > without
+    for number in range(without + 1, total + 1):
+        leave_a_mount()
+        assert steps.kill_before(number, lambda: opened(built)), number
+        opened(built)
+        assert homes.flaws(built) == [], number
+        assert host.mounts_below(built) == [], number
+    assert state(built) == before
+
+
+@pytest.mark.parametrize("call", ["get", "put", "put_all"])
+def test_a_kill_of_a_mount_leaves_what_the_kernel_and_the_next_call_agree_on(built, call):
+    driver = opened(built)
+
+    act = {
+        "get": lambda: driver.get("sibling", holder="web"),
+        "put": lambda: driver.put("sibling", holder="web"),
+        "put_all": lambda: driver.put_all("sibling"),
+    }[call]
+
+    def prepare():
+        driver.put_all("sibling")
+        if call != "get":
+            driver.get("sibling", holder="web")
+
+    prepare()
+    total = steps.count(act)
+    seen = set()
+    for number in range(1, total + 1):
+        prepare()
+        assert steps.kill_before(number, act)
+        mine = opened(built)
+        held, mounted = mine.holders("sibling"), mine.mounted("sibling")
+        assert held in ({}, {"web": 1}), number
+        assert mounted or not held, number
+        seen.add((bool(held), mounted))
+        if mounted and not held:
+            mine.put("sibling")  # a left-over mount is no reference, and the anonymous put takes it away
+            assert not mine.mounted("sibling"), number
+        path = mine.get("sibling", holder="two")
+        assert mine.holders("sibling") == {**held, "two": 1}, number
+        assert os.path.isfile(path + "/etc/conf")
+        mine.put_all("sibling")
+        assert host.mounts_below(built) == [], number
+    assert {(False, False), (True, True)} & seen
+
+
+# --- at random --------------------------------------------------------------------------------------------------------
+
+FILES = 40
+
+
+def version(number):
+    """An archive whose every file tells its version."""
+    mark = b"%d" % number
+    files = {"d%d/f%d" % (at % 5, at): mark * (1 + at * 7 % 300) for at in range(FILES - number % 7)}
+    return trees.archive({**files, ".wh.hidden": b""})
+
+
+VERSIONS = {number: version(number) for number in range(6)}
+
+
+def version_of(folder):
+    """The version that a layer's folder holds, None for an empty one; it must be one as a whole."""
+    paths = [path for path in trees.paths_below(folder) if os.path.isfile(os.path.join(folder, path))]
+    if not paths:
+        return None
+    number = int(homes.content_of(folder, "d0/f0")[0])
+    expected = {name for name in trees.names_in(VERSIONS[number]) if not name.endswith(("/", "hidden"))}
+    assert set(paths) == expected, f"version {number} in part"
+    for path in paths:
+        at = int(path.split("f")[1])
+        assert homes.content_of(folder, path) == str(number) * (1 + at * 7 % 300), path
+    return number
+
+
+def _work(home, seed):
+    """Calls without end."""
+    rng = random.Random(seed)
+    driver = Driver(home, ["overlay2.sync=" + rng.choice(("full", "none", "none"))])
+    while True:
+        layer, number = "n%d" % rng.randrange(4), rng.randrange(6)
+        parent = rng.choice(("", "base", "base"))
+        content = io.BytesIO(VERSIONS[number])
+        try:
+            rng.choice((
+                lambda: driver.create(layer, parent), lambda: driver.create(layer, parent, diff=content),
+                lambda: driver.apply_diff(layer, "base", content), lambda: driver.remove(layer),
+                lambda: driver.apply_diff(layer, "base", content, replace=True),
+                lambda: driver.apply_diff(layer, "", content, replace=True), lambda: driver.remove(layer, guard=True),
+                lambda: (driver.get(layer, holder="h%d" % number), driver.put(layer, holder="h%d" % number)),
+                lambda: (driver.get(layer), driver.changes(layer, "base"), driver.put(layer)),
+                lambda: driver.diff(layer, "base").close(), lambda: Driver(home),
+            ))()  # fmt: skip
+        except Overlay2Error:
+            pass  # it exists, is missing, is not empty
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_kill_at_any_instant_leaves_layers_whole(built, seed):
+    rng = random.Random(seed)
+    seen = set()
+    for _ in range(35):
+        pid = os.fork()
+        if not pid:
+            try:
+                _work(built, rng.random())
+            finally:
+                os._exit(1)
+        time.sleep(rng.uniform(0.02, 0.12))
+        os.kill(pid, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+        rng.random()  # the child drew one
+
+        driver = Driver(built)
+        assert homes.flaws(built) == []
+        for layer in driver.layers():
+            assert layer.problems == ()
+            if layer.id.startswith("n"):
+                seen.add(version_of(os.path.join(built, layer.id, "diff")))
+                assert (layer.diff_id is None) == (version_of(os.path.join(built, layer.id, "diff")) is None)
+                driver.put_all(layer.id)
+        assert host.mounts_below(built) == []
+    assert len(seen) > 3
