@@ -68,7 +68,7 @@ def compare(new, old):
     :returns: list of :class:`Change`, sorted by path.
     :raises OSError: a folder can't be read. What vanishes meanwhile counts as not there.
     """
-    found = {}  # type: Dict[str, ChangeKind]
+    found: Dict[str, ChangeKind] = {}
     pending = [("", old is not None)]
     while pending:
         folder, in_old = pending.pop()
@@ -100,7 +100,7 @@ def overlay_changes(upper, lowers, xattr_class):
     :raises OSError: a folder can't be read.
     """
     view = LowerView(xattr_class)
-    found = {}  # type: Dict[str, ChangeKind]
+    found: Dict[str, ChangeKind] = {}
     # The third item: an opaque folder here or further up hides everything below this layer.
     pending = [("", list(lowers), False)]
     while pending:
@@ -140,7 +140,8 @@ class LowerView:
         :param roots: those that add to the folder ``path`` is in, uppermost first.
         :returns: (:class:`Place` or None, list of the roots that add to it where it is a folder).
         """
-        top, adding = None, []  # type: Optional[Place], List[int]
+        top: Optional[Place] = None
+        adding: List[int] = []
         for root in roots:
             info = lstat(root, path)
             if info is None:
@@ -157,7 +158,8 @@ class LowerView:
 
     def names(self, roots, folder):
         """Names that show in ``folder`` and where each comes from (dict of :class:`Place`)."""
-        shown, hidden = {}, set()  # type: Dict[str, Place], Set[str]
+        shown: Dict[str, Place] = {}
+        hidden: Set[str] = set()
         for root in roots:
             for name, info in listing(root, folder).items():
                 if name in shown or name in hidden:
@@ -228,11 +230,13 @@ def is_whiteout(info):
 def differs(path, new, old):
     """Whether two files of one path count as different (moby's FileInfo comparison and sameFsTime)."""
     here, there = new.info, old.info
-    if (here.st_mode, here.st_uid, here.st_gid, here.st_rdev) != (there.st_mode, there.st_uid, there.st_gid, there.st_rdev):
+    if here.st_mode != there.st_mode or here.st_rdev != there.st_rdev:
         return True
-    if not stat.S_ISDIR(here.st_mode):
-        if here.st_size != there.st_size or not _same_time(here.st_mtime_ns, there.st_mtime_ns):
-            return True
+    if here.st_uid != there.st_uid or here.st_gid != there.st_gid:
+        return True
+    has_content = not stat.S_ISDIR(here.st_mode)
+    if has_content and (here.st_size != there.st_size or not _same_time(here.st_mtime_ns, there.st_mtime_ns)):
+        return True
     if (here.st_ino, here.st_ctime_ns) == (there.st_ino, there.st_ctime_ns):
         return False  # one inode seen twice: any change of an attribute would have changed its ctime
     return stat.S_ISREG(here.st_mode) and _capability(new.root, path) != _capability(old.root, path)

@@ -96,7 +96,7 @@ class Content:
 
     @contextlib.contextmanager
     def _staged_mount(self, staged, lower_links):
-        """The staged layer mounted over its lower chain: yields the mount point. Its work folder is empty afterwards."""
+        """The staged layer mounted over its lower chain: yields the mount point. Its work folder is emptied after."""
         name = os.path.join(STAGING, os.path.basename(staged.path))
         planned = mounts.plan(self._store.home, name, lower_links, False, self._features)
         target = staged.child(MERGED)
@@ -253,8 +253,7 @@ def _stream(stack, layer, root, chunks):
 def _whole(layer, root, chunks):
     """``chunks``, then an error if the layer was removed or replaced while they were read: files would be missing."""
     with _named(layer):
-        for chunk in chunks:
-            yield chunk
+        yield from chunks
         if not os.fstat(root).st_nlink:
             raise ChangedWhileRead("it was removed or replaced while it was being archived")
 

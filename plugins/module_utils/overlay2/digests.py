@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Digests of streams, written as everybody writes them: ``sha256:<64 lower-case hex digits>`` (OCI image-spec, descriptor.md)."""
+"""Digests of streams, written as ``sha256:<64 lower-case hexadecimal digits>`` (OCI image-spec, descriptor.md)."""
 
 from __future__ import annotations
 

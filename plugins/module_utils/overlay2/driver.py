@@ -115,7 +115,7 @@ class Driver:
             raise
 
     def _probe_reading(self, trial_mounts):
-        """Detect without writing to the home: mounts are tried in the runtime folder, or not at all where we may not."""
+        """Detect without writing to the home: mounts are tried in the runtime folder, or nowhere where we may not."""
         try:
             os.stat(os.path.join(self.home, ""))
             if not trial_mounts:
@@ -220,7 +220,7 @@ class Driver:
         return self._described(id, self._store.links())
 
     def layers(self, ids=None):
-        """Iterator of :class:`~.layers.Layer` records, sorted by id. Without a lock: what vanishes meanwhile is left out.
+        """Iterator of :class:`~.layers.Layer` records, sorted by id. It takes no lock; what vanishes is left out.
 
         :param ids: only these (iterable of str); None for all.
         """

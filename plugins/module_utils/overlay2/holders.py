@@ -69,7 +69,7 @@ class Holders:
         self._boot_id = kernel.boot_id()
 
     def read(self, layer):
-        """The layer's :class:`Record`; :data:`NOBODY` where there is none, none of this boot, or none that we may read."""
+        """The layer's :class:`Record`; :data:`NOBODY` where there is none of this boot, or none that we may read."""
         path = os.path.join(self._folder, layer)
         try:
             content = read_small(path)

@@ -130,7 +130,8 @@ def check_id(layer):
         message = "'%s' is no file name: %s" % (layer, error.reason)
         raise InvalidLayerId(message, remedy="Choose another layer id") from error
     if len(name) > _NAME_MAX:
-        raise InvalidLayerId("a layer id is longer than %d bytes" % _NAME_MAX, layer=layer[:40] + "...", remedy="Shorten it")
+        short = layer[:40] + "..."
+        raise InvalidLayerId("a layer id is longer than %d bytes" % _NAME_MAX, layer=short, remedy="Shorten it")
 
 
 def is_link_name(text):
@@ -163,7 +164,10 @@ class Store:
         path = self.path(layer)
         if not os.path.isdir(path):
             raise LayerNotFound(
-                "no such layer in %s" % self.home, layer=layer, path=path, remedy="Create it first, or check the id and the home"
+                "no such layer in %s" % self.home,
+                layer=layer,
+                path=path,
+                remedy="Create it first, or check the id and the home",
             )
         return path
 
@@ -292,7 +296,7 @@ class Store:
         return LayerRecord() if content is None else LayerRecord.decode(content)
 
     def ids(self):
-        """Ids of all layers (list of str, sorted): folders that hold a ``diff`` or a ``link``, or may not be looked into.
+        """Ids of all layers (list of str, sorted): folders with a ``diff`` or a ``link``, or that we may not look into.
 
         :raises OSError: the home can't be listed.
         """

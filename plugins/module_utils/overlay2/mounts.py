@@ -84,7 +84,8 @@ def plan_relative(home, layer, lower_links, read_only, features, label=""):
     relative = _plan(RELATIVE, home, layer, lower_links, read_only, features, label)
     if relative.length > DATA_MAX:
         raise MountError(
-            "cannot mount layer, mount label too large %d: mount data of %d bytes at most fit" % (relative.length, DATA_MAX),
+            "cannot mount layer, mount label too large %d: mount data of %d bytes at most fit"
+            % (relative.length, DATA_MAX),
             layer=layer,
             path=relative.target,
             remedy="Shorten the mount label or the layer id",
@@ -195,7 +196,7 @@ def is_mounted(target, strict=False):
 
 
 def mounted_in_namespace(namespace, target):
-    """A process (pid, int) in whose mount namespace, of inode ``namespace``, ``target`` is mounted; None where there is none."""
+    """A process (pid, int) in whose mount namespace, of inode ``namespace``, ``target`` is mounted; None for none."""
     if not namespace or namespace == kernel.mount_namespace():
         return None
     for name in os.listdir("/proc"):

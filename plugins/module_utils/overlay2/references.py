@@ -135,7 +135,7 @@ class References:
         return [layer for layer in self._records.held() if self.counts(layer)]
 
     def recorded(self):
-        """What is on record of this boot, borne out by the kernel or not: dict of layer id to (dict of holder to count)."""
+        """What is on record of this boot, borne out by the kernel or not: layer id to a dict of holder to count."""
         return {layer: dict(self._records.read(layer).counts) for layer in self._records.held()}
 
     def _is_foreign(self, layer):

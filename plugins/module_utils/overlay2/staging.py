@@ -284,7 +284,10 @@ class Staging:
                 self._second_name(source, staged.child(name))
             except OSError as error:
                 raise from_os_error(
-                    Overlay2Error, "the layer's folder holds something that can't be kept while it is replaced", error, path=source
+                    Overlay2Error,
+                    "the layer's folder holds something that can't be kept while it is replaced",
+                    error,
+                    path=source,
                 ) from error
 
     @staticmethod

@@ -164,8 +164,8 @@ class ChainView:
     def own(self, folder=""):
         """What the layer itself has in a folder: list of :class:`Entry`, sorted by name.
 
-        Whiteouts, and what an opaque folder hides, stand there as what they hide, with the kind DELETE. A folder that is
-        there only for what changed below it has the kind None.
+        Whiteouts, and what an opaque folder hides, stand there as what they hide, with the kind DELETE. A folder that
+        is there only for what changed below it has the kind None.
 
         :raises Overlay2Error: the folder can't be read.
         """

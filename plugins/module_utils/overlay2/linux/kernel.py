@@ -46,7 +46,7 @@ def uid_map():
 
 
 def is_admin():
-    """Whether this process has CAP_SYS_ADMIN in its user namespace (bool): mounts, ``trusted`` attributes (capabilities(7))."""
+    """Whether this process has CAP_SYS_ADMIN in its user namespace (bool): for mounts and ``trusted`` attributes."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as source:
         for line in source:
             if line.startswith("CapEff:"):

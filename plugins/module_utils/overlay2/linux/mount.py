@@ -47,7 +47,8 @@ def mount(source, target, fs_type, flags=0, data=""):
     :param data: the file system's options, at most ``PAGE_SIZE - 1`` bytes once encoded.
     :raises OSError: as the kernel reports it, naming ``target``.
     """
-    call(libc.mount, os.fsencode(source), os.fsencode(target), os.fsencode(fs_type), flags, os.fsencode(data), path=target)
+    names = [os.fsencode(name) for name in (source, target, fs_type)]
+    call(libc.mount, *names, flags, os.fsencode(data), path=target)
 
 
 def in_folder(folder, action):
@@ -103,7 +104,7 @@ def filesystem_context(fs_type):
 def set_option(context, key, value=None):
     """fsconfig(2): set one option of a file system being configured; a flag where ``value`` is None.
 
-    :raises OSError: ``EINVAL`` where the kernel does not know the option, with the kernel's own log line if there is one.
+    :raises OSError: ``EINVAL`` where the kernel does not know the option, with its own log line if there is one.
     """
     command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
     argument = None if value is None else os.fsencode(value)

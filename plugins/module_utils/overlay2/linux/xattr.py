@@ -20,7 +20,7 @@ CAPABILITY = "security.capability"
 #: A folder's default ACL, which all that is made in it inherits (acl(5)).
 DEFAULT_ACL = "system.posix_acl_default"
 
-#: Values of the opaque attribute: the folder hides what is below it, or it holds whiteouts made of attributes (Linux 6.8).
+#: Values of the opaque attribute: the folder hides what is below it, or holds whiteouts made of attributes (Linux 6.8).
 OPAQUE = b"y"
 OPAQUE_WHITEOUTS = b"x"
 
