@@ -7,6 +7,7 @@ First every call is killed before each of its steps in turn; then many calls are
 """
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -17,7 +18,7 @@ import time
 import pytest
 from overlay2 import Driver
 from overlay2.errors import Overlay2Error
-from support import homes, host, steps, trees
+from support import homes, host, steps, trees, workload
 
 A = trees.archive({
     "etc/": None, "etc/conf": b"a" * 100, "gone": b"a", "hard": trees.hard_link("etc/conf"), "to": trees.symlink("etc"),
@@ -228,53 +229,15 @@ def test_a_kill_of_a_mount_leaves_what_the_kernel_and_the_next_call_agree_on(bui
 
 # --- at random --------------------------------------------------------------------------------------------------------
 
-FILES = 40
-
-
-def version(number):
-    """An archive whose every file tells its version."""
-    mark = b"%d" % number
-    files = {"d%d/f%d" % (at % 5, at): mark * (1 + at * 7 % 300) for at in range(FILES - number % 7)}
-    return trees.archive({**files, ".wh.hidden": b""})
-
-
-VERSIONS = {number: version(number) for number in range(6)}
-
-
-def version_of(folder):
-    """The version that a layer's folder holds, None for an empty one; it must be one as a whole."""
-    paths = [path for path in trees.paths_below(folder) if os.path.isfile(os.path.join(folder, path))]
-    if not paths:
-        return None
-    number = int(homes.content_of(folder, "d0/f0")[0])
-    expected = {name for name in trees.names_in(VERSIONS[number]) if not name.endswith(("/", "hidden"))}
-    assert set(paths) == expected, f"version {number} in part"
-    for path in paths:
-        at = int(path.split("f")[1])
-        assert homes.content_of(folder, path) == str(number) * (1 + at * 7 % 300), path
-    return number
-
 
 def _work(home, seed):
     """Calls without end."""
     rng = random.Random(seed)
-    driver = Driver(home, ["overlay2.sync=" + rng.choice(("full", "none", "none"))])
+    driver = opened(home, rng.choice(("full", "none", "none")))
     while True:
-        layer, number = "n%d" % rng.randrange(4), rng.randrange(6)
-        parent = rng.choice(("", "base", "base"))
-        content = io.BytesIO(VERSIONS[number])
-        try:
-            rng.choice((
-                lambda: driver.create(layer, parent), lambda: driver.create(layer, parent, diff=content),
-                lambda: driver.apply_diff(layer, "base", content), lambda: driver.remove(layer),
-                lambda: driver.apply_diff(layer, "base", content, replace=True),
-                lambda: driver.apply_diff(layer, "", content, replace=True), lambda: driver.remove(layer, guard=True),
-                lambda: (driver.get(layer, holder="h%d" % number), driver.put(layer, holder="h%d" % number)),
-                lambda: (driver.get(layer), driver.changes(layer, "base"), driver.put(layer)),
-                lambda: driver.diff(layer, "base").close(), lambda: Driver(home),
-            ))()  # fmt: skip
-        except Overlay2Error:
-            pass  # it exists, is missing, is not empty
+        call = workload.random_call(rng, driver) if rng.random() < 0.95 else lambda: Driver(home)
+        with contextlib.suppress(Overlay2Error):  # it exists, is missing, is not empty
+            call()
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -297,9 +260,10 @@ def test_a_kill_at_any_instant_leaves_layers_whole(built, seed):
         assert homes.flaws(built) == []
         for layer in driver.layers():
             assert layer.problems == ()
-            if layer.id.startswith("n"):
-                seen.add(version_of(os.path.join(built, layer.id, "diff")))
-                assert (layer.diff_id is None) == (version_of(os.path.join(built, layer.id, "diff")) is None)
+            if layer.id in workload.LAYERS:
+                version = workload.version_of(os.path.join(built, layer.id, "diff"))
+                seen.add(version)
+                assert (layer.diff_id is None) == (version is None)
                 driver.put_all(layer.id)
         assert host.mounts_below(built) == []
     assert len(seen) > 3
