@@ -24,4 +24,7 @@ if ! problem=$(unshare --user --map-root-user $ids --mount true 2>&1); then
     exit 1
 fi
 echo "Not root: running in a user namespace, $scope. Mounts end with it; no quota, no trusted.* attributes."
+# Ansible would take ~root for its temporary files, which is the real root's.
+ANSIBLE_REMOTE_TMP=${ANSIBLE_REMOTE_TMP:-$HOME/.ansible/tmp}
+export ANSIBLE_REMOTE_TMP
 exec unshare --user --map-root-user $ids --mount -- "$@"
