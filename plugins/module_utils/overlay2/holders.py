@@ -16,6 +16,7 @@ import logging
 import os
 from typing import Dict, NamedTuple
 
+from .errors import Overlay2Error, from_os_error
 from .layers import read_small
 from .linux import kernel
 
@@ -84,12 +85,15 @@ class Holders:
                 return NOBODY
             counts = {str(name): int(count) for name, count in record["holders"].items() if int(count) > 0}
             return Record(counts, int(record["mount_namespace"]), bool(record.get("borrowed")))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log.warning("ignoring the unreadable reference record %s: %s", path, error)
             return NOBODY
 
     def write(self, layer, record):
-        """Replace the layer's record; an empty one is removed. The caller holds the layer's lock."""
+        """Replace the layer's record; an empty one is removed. The caller holds the layer's lock.
+
+        :raises Overlay2Error: it can't be written; the old one is still there.
+        """
         if not record.counts:
             self.forget(layer)
             return
@@ -105,9 +109,12 @@ class Holders:
             with open(temporary, "w", encoding="utf-8") as target:
                 json.dump(content, target)
             os.rename(temporary, os.path.join(self._folder, layer))
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+            if isinstance(error, OSError):
+                message = "who holds it can't be written down"
+                raise from_os_error(Overlay2Error, message, error, layer=layer, path=self._folder) from error
             raise
 
     def forget(self, layer):
@@ -115,13 +122,16 @@ class Holders:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self._folder, layer))
 
-    def held(self):
-        """Ids of the layers with a record of this boot that we may read (list of str, sorted)."""
+    def names(self):
+        """Ids of the layers with a record, of this boot or not (list of str, sorted)."""
         try:
-            names = os.listdir(self._folder)
+            return sorted(os.listdir(self._folder))
         except FileNotFoundError:
             return []
         except PermissionError as error:
             log.warning("can't tell which layers are held: %s", error)
             return []
-        return sorted(name for name in names if self.read(name).counts)
+
+    def held(self):
+        """Ids of the layers with a record of this boot that we may read (list of str, sorted)."""
+        return [name for name in self.names() if self.read(name).counts]

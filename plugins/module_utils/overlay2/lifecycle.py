@@ -169,10 +169,11 @@ class Lifecycle:
 
     def _refuse_if_mounted(self, layer):
         link = self._store.link(layer)
-        for other in self._references.active():
+        for other in self._references.in_use():
             if other == layer or self._store.stands_on(other, link):
+                use = "mounted" if self._references.mounted(other) else "held"
                 raise LayerInUse(
-                    "it is mounted" if other == layer else "layer %s, which stands on it, is mounted" % other,
+                    "it is %s" % use if other == layer else "layer %s, which stands on it, is %s" % (other, use),
                     layer=layer,
                     path=self._store.path(other, MERGED),
                     remedy="Unmount it first; it is held by %s" % describe(self._references.counts(other)),

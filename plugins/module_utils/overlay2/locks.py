@@ -22,7 +22,7 @@ import re
 import stat
 import tempfile
 
-from .errors import NotSupported, from_os_error
+from .errors import NotSupported, Overlay2Error, from_os_error
 from .linux import kernel
 
 log = logging.getLogger("overlay2")
@@ -110,8 +110,7 @@ class RuntimeState:
     @contextlib.contextmanager
     def home_lock(self, shared=False):
         """Hold the home's lock; ``shared`` for those who only need its structure to stand still."""
-        self.make()
-        with _flocked(self._home_lock, shared, "the home"):
+        with self._locked(self._home_lock, shared, "the home"):
             yield
 
     @contextlib.contextmanager
@@ -120,15 +119,35 @@ class RuntimeState:
 
         The lock's file goes with the layer: where there is none in the end, it is removed.
         """
-        self.make()
         path = os.path.join(self._locks_dir, layer)
-        with _flocked(path, False, "layer %s" % layer):
+        with self._locked(path, False, "layer %s" % layer):
             try:
                 yield
             finally:
                 if not os.path.lexists(os.path.join(self._home, layer)):
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(path)
+
+
+    @contextlib.contextmanager
+    def _locked(self, path, shared, what):
+        mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self.make()
+        try:
+            try:
+                descriptor = _lock(path, mode, what)
+            except FileNotFoundError:  # somebody tidied up the folder under a process that runs for long
+                self._made = False
+                self.make()
+                descriptor = _lock(path, mode, what)
+        except OSError as error:
+            if isinstance(error, Overlay2Error):
+                raise
+            raise from_os_error(Overlay2Error, "can't lock %s" % what, error, path=path) from error
+        try:
+            yield
+        finally:
+            unlock(descriptor)
 
 
 def _refuse_foreign(folder):
@@ -139,15 +158,6 @@ def _refuse_foreign(folder):
             path=folder,
             remedy="Point %s at a folder of your own" % RUN_ROOT_VARIABLE,
         )
-
-
-@contextlib.contextmanager
-def _flocked(path, shared, what):
-    descriptor = _lock(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, what)
-    try:
-        yield
-    finally:
-        unlock(descriptor)
 
 
 def _lock(path, mode, what):

@@ -130,6 +130,12 @@ class References:
                 found.add(layer)
         return sorted(found)
 
+    def in_use(self):
+        """Ids of the layers (list of str) that are mounted here, or held: elsewhere, or as a folder without a mount."""
+        here = self.active()
+        others = [layer for layer in self._records.names() if layer not in here]
+        return here + [layer for layer in others if self.counts(layer)]
+
     def held(self):
         """Ids of the layers that somebody holds (list of str)."""
         return [layer for layer in self._records.held() if self.counts(layer)]
