@@ -1,9 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tests that need an XFS with project quota. The VM scenario copies this folder into its guest and runs it there.
+"""Tests that need a kernel with XFS quota. The VM scenario copies this folder into its guest and runs it there.
 
-They run as well on a host that has such a file system: OVERLAY2_PQUOTA=/mount/point pytest tests/vm
+They make an XFS of their own, on a loop device, so as root on a host with such a kernel `pytest tests/vm` will do.
+OVERLAY2_TEST_DIR says where the image lies (default: /var/tmp).
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def xfs():
-    """Mount point (Path) of the XFS with project quota."""
-    return Path(os.environ.get("OVERLAY2_PQUOTA") or "/srv/data")
+    """Mount point (Path) of an XFS with project quota, of which nobody else uses anything."""
+    parent = Path(tempfile.mkdtemp(prefix="overlay2-quota-", dir=os.environ.get("OVERLAY2_TEST_DIR") or "/var/tmp"))
+    parent.chmod(0o755)
+    try:
+        yield mount_new_xfs(parent / "image", parent / "mounted", "pquota", 1 << 30)
+    finally:
+        unmount_below(parent)
+        shutil.rmtree(parent)
 
 
 @pytest.fixture
@@ -37,12 +44,13 @@ def report(xfs):
 
 @pytest.fixture
 def folder(xfs, report):
-    """An empty folder (Path) on the XFS. Afterwards mounts below, its content and all projects' limits are gone."""
+    """An empty folder (Path) on the XFS, where no project is in use. Afterwards it is so again, whatever happened."""
     path = Path(tempfile.mkdtemp(prefix="test-", dir=xfs))
     yield path
     unmount_below(path)
     shutil.rmtree(path)
     report.lift_all_limits()
+    report.wait_until_unused()
 
 
 @pytest.fixture
@@ -80,18 +88,23 @@ def loop_xfs(folder):
     mounted = []
 
     def mount(options):
-        image, point = folder / f"{len(mounted)}.img", folder / f"{len(mounted)}"
-        with open(image, "wb") as stream:
-            stream.truncate(320 << 20)
-        subprocess.run(["mkfs.xfs", "-q", image], check=True)
-        point.mkdir()
-        subprocess.run(["mount", "-t", "xfs", "-o", "loop," + options, image, point], check=True)
+        point = mount_new_xfs(folder / f"{len(mounted)}.img", folder / f"{len(mounted)}", options, 320 << 20)
         mounted.append(point)
         return point
 
     yield mount
     for point in reversed(mounted):
         unmount_below(point)
+
+
+def mount_new_xfs(image, point, options, size):
+    """Make an XFS in a sparse file and mount it; returns the mount point (Path)."""
+    with open(image, "wb") as stream:
+        stream.truncate(size)
+    subprocess.run(["mkfs.xfs", "-q", image], check=True)
+    point.mkdir()
+    subprocess.run(["mount", "-t", "xfs", "-o", "loop," + options, image, point], check=True)
+    return point
 
 
 def unmount_below(root):

@@ -177,7 +177,7 @@ def test_a_size_too_small_for_the_layer_itself_is_told_and_leaves_nothing(driver
     assert refused.value.layer == "layer"
     assert "quota" in refused.value.remedy
     assert not driver.exists("layer")
-    wait_until(lambda: set(report.rows()) <= {0})
+    report.wait_until_unused()
 
 
 def test_a_layer_that_is_full_to_the_brim_says_that_its_mount_point_needs_room(based):
@@ -223,13 +223,13 @@ def test_a_removed_layer_leaves_no_limit(driver, report):
     driver.create_read_write("layer", storage_opt={"size": "10M"})
     fill(driver.get("layer") + "/big", MIB)
     driver.remove("layer")
-    wait_until(lambda: set(report.rows()) <= {0})
+    report.wait_until_unused()
 
 
 def test_a_failed_create_leaves_no_limit(driver, report):
     with pytest.raises(Overlay2Error):
         driver.create_read_write("layer", storage_opt={"size": "10M"}, diff=io.BytesIO(b"no archive" * 200))
-    wait_until(lambda: set(report.rows()) <= {0})
+    report.wait_until_unused()
 
 
 def test_what_a_killed_process_staged_leaves_no_limit(driver, report):
@@ -245,7 +245,7 @@ def test_what_a_killed_process_staged_leaves_no_limit(driver, report):
     assert done.returncode == -signal.SIGKILL
     assert any(row.limit for row in report.rows().values())
     Driver(driver.home)
-    wait_until(lambda: set(report.rows()) <= {0})
+    report.wait_until_unused()
 
 
 # --- content ----------------------------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_an_archive_too_large_is_refused_as_a_whole(driver, report):
     assert refused.value.layer == "layer"
     assert "quota" in refused.value.remedy
     assert not driver.exists("layer")
-    wait_until(lambda: set(report.rows()) <= {0})
+    report.wait_until_unused()
 
 
 def test_an_apply_counts_in_the_layers_project_and_one_too_large_leaves_it_empty(driver):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from typing import NamedTuple
 
 
@@ -49,6 +50,13 @@ class XfsReport:
         limited = [number for number, row in self.rows().items() if row.limit]
         if limited:
             self.run(*[f"limit -p bsoft=0 bhard=0 {number}" for number in limited])
+
+    def wait_until_unused(self):
+        """Wait until no project has limits or anything in use: XFS frees what was deleted in the background."""
+        deadline = time.monotonic() + 10
+        while set(self.rows()) - {0}:
+            assert time.monotonic() < deadline, self.rows()
+            time.sleep(0.05)
 
     def _columns(self, kind):
         # "#42  5120  5120  5120  00 [--------]": id, used, soft, hard; blocks in KiB

@@ -159,8 +159,8 @@ class QuotaControl:
     def releasing(self, place):
         """Surround the deletion of a folder: if it has a project of its own, that project's limit is lifted afterwards.
 
-        So the id may be given again, and no limit is left behind. A project that other layers share, which is none of this
-        driver's making, keeps its limit.
+        So the id may be given again, and no limit is left behind. A project that other layers share, which is not this
+        driver's doing, keeps its limit.
         """
         project_id = self._own_project(place)
         yield
