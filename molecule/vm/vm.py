@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
@@ -178,7 +178,7 @@ class Machine:
     def _boot(self, folder: Path) -> None:
         """Start QEMU. A port once given stays the machine's, for inventories that have it; else any free one."""
         facts = self.facts()
-        for _ in range(5):
+        for _round in range(5):
             port = facts["port"] or _free_port()
             done = subprocess.run(self._qemu(folder, port, facts["disk"]), capture_output=True, text=True, check=False)
             if not done.returncode:

@@ -95,10 +95,10 @@ def test_diff_of_its_base(store, driver):
 def test_user_attributes_on_request(store, driver):
     """containers/storage always writes user.*; ours, as dockerd, writes security.capability unless asked for all."""
     with driver.diff("base", all_xattrs=True) as stream:
-        ours = {member.name: tarfacts.xattrs(member) for _, member in tarfacts.members(stream)}
+        ours = {member.name: tarfacts.xattrs(member) for _name, member in tarfacts.members(stream)}
     with driver.diff("base") as stream:
-        plain = {name for _, member in tarfacts.members(stream) for name in tarfacts.xattrs(member)}
-    theirs = {member.name: tarfacts.xattrs(member) for _, member in tarfacts.members(store.diff("base"))}
+        plain = {name for _name, member in tarfacts.members(stream) for name in tarfacts.xattrs(member)}
+    theirs = {member.name: tarfacts.xattrs(member) for _name, member in tarfacts.members(store.diff("base"))}
     assert ours["etc/mode"] == theirs["etc/mode"] == {"user.comment": b"not carried by a layer's tar"}
     assert plain == {"security.capability"}
 

@@ -148,7 +148,7 @@ def test_metadata_is_dockerds_for_images(docker, driver, image):
 
 def test_metadata_is_dockerds_for_containers(docker, driver, container):
     data = docker.container(container)["GraphDriver"]["Data"]
-    *_, init, layer = dockerd.layer_ids(data)
+    *_above, init, layer = dockerd.layer_ids(data)
     assert driver.get_metadata(layer) == data
     assert init == layer + "-init"
 
@@ -160,7 +160,7 @@ def test_changes_of_a_container_are_dockerds(docker, driver, container):
     layer = container_layer(docker, container)
     ours = [(as_json_shows(change.path), KINDS[change.kind.name]) for change in driver.changes(layer, layer + "-init")]
     assert sorted(ours) == docker.changes(container)
-    assert {kind for _, kind in ours} == {0, 1, 2}
+    assert {kind for _path, kind in ours} == {0, 1, 2}
 
 
 def test_size_of_a_container_is_dockerds(docker, driver, container):

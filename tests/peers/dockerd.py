@@ -144,7 +144,7 @@ class Dockerd:
     def _daemons(self):
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             with contextlib.suppress(OSError), open(path, "rb") as command:
-                program, _, arguments = command.read().partition(b"\0")
+                program, _nul, arguments = command.read().partition(b"\0")
                 is_ours = os.path.basename(program).startswith((b"containerd", b"dockerd"))
                 if is_ours and self.name.encode() in arguments:
                     yield int(path.split("/")[2])
@@ -197,7 +197,7 @@ class Dockerd:
             archive=os.path.join(save_to, ARCHIVE),
             saved=saved,
             layer_ids=layer_ids(inspect["GraphDriver"]["Data"]),
-            sizes=tuple(step["Size"] for step, made_layer in zip(reversed(steps), made_layers) if made_layer),
+            sizes=tuple(step["Size"] for step, made_layer in zip(steps[::-1], made_layers) if made_layer),
         )
 
     def save(self, reference, folder):

@@ -131,7 +131,7 @@ def by_name(found):
 
 def whiteout_of(name):
     """What a ``.wh.`` entry hides, or None: ``a/.wh.b`` gives ``a/b``; an opaque mark gives None."""
-    folder, _, base = name.rpartition("/")
+    folder, _slash, base = name.rpartition("/")
     if base.startswith(".wh.") and base != ".wh..wh..opq":
         return (folder + "/" if folder else "") + base[len(".wh."):]
     return None

@@ -317,7 +317,7 @@ def test_two_homes_at_the_same_moment_get_different_ids(folder):
         workers.append(multiprocessing.Process(target=assign_many, args=(str(folder / name), start, results)))
     for worker in workers:
         worker.start()
-    ids = [results.get(timeout=60) for _ in range(80)]
+    ids = [results.get(timeout=60) for _round in range(80)]
     for worker in workers:
         worker.join(60)
     assert len(set(ids)) == 80

@@ -12,6 +12,7 @@ out=$1
 here=$(cd "$(dirname "$0")" && pwd)
 suite=${VM_SUITE:-bookworm}
 kernel_suite=${VM_KERNEL_SUITE:-bookworm-backports}
+# shellcheck disable=SC2016 # apt expands this, not the shell
 mirror=${VM_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' \
     'Created-By: Packages' 'Origin: Debian' "Codename: $suite" | head -n 1)}
 [ -n "$mirror" ] || { echo "no Debian mirror of $suite in the host's apt sources: set VM_MIRROR" >&2; exit 1; }

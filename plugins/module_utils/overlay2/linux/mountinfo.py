@@ -34,7 +34,7 @@ def _unescape(field):
 
 def parse(line):
     """One mountinfo line (bytes) as a :class:`MountEntry`."""
-    left, _, right = line.rstrip(b"\n").partition(b" - ")
+    left, _dash, right = line.rstrip(b"\n").partition(b" - ")
     fields, tail = left.split(b" "), right.split(b" ")
     return MountEntry(
         mount_id=int(fields[0]),

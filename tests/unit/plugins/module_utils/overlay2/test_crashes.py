@@ -244,7 +244,7 @@ def _work(home, seed):
 def test_a_kill_at_any_instant_leaves_layers_whole(built, seed):
     rng = random.Random(seed)
     seen = set()
-    for _ in range(35):
+    for _round in range(35):
         pid = os.fork()
         if not pid:
             try:

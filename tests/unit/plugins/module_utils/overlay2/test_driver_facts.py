@@ -51,7 +51,7 @@ def test_status_goes_on_with_what_is_ours(driver):
         ("Sync", "none"),
         ("Kernel", "%d.%d" % kernel.release()),
     ]
-    assert all(type(text) is str for pair in driver.status() for text in pair)
+    assert all(text.__class__ is str for pair in driver.status() for text in pair)
 
 
 def test_status_tells_the_sync_option(tmpfs_home):

@@ -128,7 +128,7 @@ def test_opening_a_home_again_and_at_the_same_time(home):
         except BaseException as error:
             problems.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
+    threads = [threading.Thread(target=work) for _round in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -68,7 +68,7 @@ def test_each_class_is_one_of_ours_says_its_text_and_is_documented(cls):
 @pytest.mark.parametrize("carry", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "pickle"])
 def test_each_class_can_be_carried_between_processes(cls, carry):
     error = carry(cls("it broke", **FULL))
-    assert type(error) is cls
+    assert error.__class__ is cls
     assert str(error) == "layer web: it broke (path: /home/web/diff). Do this"
     assert (error.layer, error.path, error.remedy) == tuple(FULL.values())
 
@@ -122,7 +122,7 @@ def test_no_name_can_break_a_terminal_or_an_encoder(place):
 def test_from_os_error_keeps_the_kernels_words_and_its_path():
     refusal = OSError(errno.ENOENT, "No such file or directory", "/x")
     error = from_os_error(MountError, "can't mount", refusal, layer="web")
-    assert type(error) is MountError
+    assert error.__class__ is MountError
     assert str(error) == "layer web: can't mount: No such file or directory (path: /x)"
 
 

@@ -26,7 +26,7 @@ def traces(*folders):
 
 
 def clean(*folders):
-    return [[] for _ in folders], [[] for _ in folders]
+    return [[] for _folder in folders], [[] for _folder in folders]
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_features_are_a_value(home):
 
 def test_many_probes_at_once(tmpfs_home):
     found = []
-    threads = [threading.Thread(target=lambda: found.append(features.probe(tmpfs_home, tmpfs_home))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append(features.probe(tmpfs_home, tmpfs_home))) for _round in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

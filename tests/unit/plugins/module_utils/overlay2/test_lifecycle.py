@@ -831,7 +831,7 @@ def test_what_can_t_be_deleted_does_not_undo_a_replacement(driver, caplog):
 def test_a_layer_with_deep_and_odd_content_is_removed(driver):
     driver.create_read_write("image", "base")
     folder = os.open(diff_folder(driver, "image"), os.O_RDONLY)
-    for _ in range(1500):
+    for _round in range(1500):
         os.mkdir("d" * 20, dir_fd=folder)
         below = os.open("d" * 20, os.O_RDONLY, dir_fd=folder)
         os.close(folder)

@@ -480,7 +480,7 @@ def test_a_mount_that_the_kernel_quietly_makes_read_only_is_refused(real_tmp, he
         with pytest.raises(MountError, match=r"the kernel mounted it read-only.*Free some space"):
             mounts.perform(chain.layer, planned_by(method, chain, here), here)
         assert host.mounts_below(chain.home) == []
-    for _ in range(6):
+    for _round in range(6):
         kept -= 1
         (real_tmp / str(kept)).unlink()
     mounts.perform(chain.layer, planned_by(CLASSIC, chain, here), here)
@@ -559,7 +559,7 @@ def test_unmount_takes_the_whole_stack_and_the_folder(height, real_tmp, here):
     chain = chains.make(str(real_tmp / "home"))
     merged = chain.path("merged")
     os.mkdir(merged)
-    for _ in range(height):
+    for _round in range(height):
         mounts.perform(chain.layer, planned_by(CLASSIC, chain, here, read_only=True), here)
     mounts.unmount(chain.layer, merged)
     assert host.mounts_below(chain.home) == []

@@ -26,7 +26,7 @@ KIB, MIB, GIB, TIB, PIB = (1024**power for power in range(1, 6))
 )  # fmt: skip
 def test_sizes(text, size):
     assert ram_in_bytes(text) == size
-    assert type(ram_in_bytes(text)) is int
+    assert ram_in_bytes(text).__class__ is int
 
 
 @pytest.mark.parametrize("text", ["", "GB", "b", "-1", "-1k", "-0.5", "inf", "nan", "Infinity", "k"])

@@ -90,7 +90,7 @@ def test_unmount_of_a_busy_mount_unless_it_is_detached(real_tmp):
 
 @pytest.mark.parametrize("height", [0, 1, 3])
 def test_unmount_stack_takes_all_of_a_stack(real_tmp, height):
-    for _ in range(height):
+    for _round in range(height):
         mount.mount("t", real_tmp, "tmpfs")
     assert mount.unmount_stack(real_tmp) == height
     assert host.mounts_below(real_tmp) == []

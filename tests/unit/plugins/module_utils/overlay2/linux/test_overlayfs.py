@@ -72,7 +72,7 @@ def test_the_kernels_limit_of_one_string(context, real_tmp):
 
 
 def test_the_kernels_limit_of_lower_layers(context):
-    for _ in range(overlayfs.MAX_LOWERS - 1):
+    for _round in range(overlayfs.MAX_LOWERS - 1):
         mount.set_option(context, "lowerdir+", "/")
     with pytest.raises(OSError) as refused:
         mount.set_option(context, "lowerdir+", "/")

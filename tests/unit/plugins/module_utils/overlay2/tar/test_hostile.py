@@ -59,7 +59,7 @@ def attempt(place, case, way, stream):
     else:
         with pytest.raises(Overlay2Error) as caught:
             place.unpack(stream, way)
-        assert type(caught.value) is getattr(overlay2.errors, case.error), repr(caught.value)
+        assert caught.value.__class__ is getattr(overlay2.errors, case.error), repr(caught.value)
         assert case.says in str(caught.value)
     assert facts(place.outside) == before
     assert sorted(os.listdir(place.base)) == ["outside", "scratch", "target"]
