@@ -29,20 +29,25 @@ def unmount_below(folder, itself=True):
     :returns: the mount points that were detached (list of str).
     :raises OSError: the last refusal, once all have been tried.
     """
-    entries = mountinfo.mounts(below=folder)
-    failure, done = None, []
-    for entry in sorted(entries, key=lambda entry: len(entry.mount_point), reverse=True):
-        if entry.mount_point == folder and not itself:
-            continue
-        try:
-            if mount.unmount_stack(entry.mount_point):
-                done.append(entry.mount_point)
-        except OSError as error:
-            log.warning("failed to unmount %s: %s", entry.mount_point, error)
-            failure = error
-    if failure is not None:
-        raise failure
-    return done
+    done = []
+    while True:
+        # Again and again, as one mount may hide the path of another, which shows when the first is gone.
+        points = {entry.mount_point for entry in mountinfo.mounts(below=folder)}
+        if not itself:
+            points.discard(folder)
+        detached, failure = [], None
+        for point in sorted(points, key=len, reverse=True):
+            try:
+                if mount.unmount_stack(point):
+                    detached.append(point)
+            except OSError as error:
+                log.warning("failed to unmount %s: %s", point, error)
+                failure = error
+        if not detached and failure is not None:
+            raise failure
+        if not detached:
+            return done  # what is left is hidden by a mount further up, and out of everybody's reach
+        done += detached
 
 
 def remove_tree(path):
