@@ -36,6 +36,7 @@ $(VENV)/.%-installed: pyproject.toml | $(VENV)/bin/python
 
 .PHONY: packages-demo packages-test packages-vm
 packages-demo packages-test packages-vm: packages-%:
+	@command -v python3 >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv; }
 	@$${PYTHON:-python3} scripts/system_packages.py $*
 
 .PHONY: venv
