@@ -89,16 +89,18 @@ def test_reading_all_there_is_touches_nothing(filled, run_root, probe):
     before, run_before = trees.inode_facts(filled), trees.paths_below(run_root)
     mounts = host.mounts_below(filled)
     driver = Driver(filled, read_only=True, probe=probe)
-    told = read_all(driver)
+    told = read_all(driver) if driver.features.native_diff else None
     assert trees.inode_facts(filled) == before
     assert host.mounts_below(filled) == mounts
     assert trees.paths_below(run_root) == run_before
-    if probe or not host.in_user_namespace():
-        assert told["changes"] == CHANGES
-        assert told["mounted"] == [False, True]
-        assert told["holders"] == {"me": 1}
-        told["status"][8] = ("Sync", "none")
-        assert told == read_all(writer)
+    if not probe and host.in_user_namespace():
+        assert told is None  # of which class the attributes are takes a mount to find out
+        return
+    assert told["changes"] == CHANGES
+    assert told["mounted"] == [False, True]
+    assert told["holders"] == {"me": 1}
+    told["status"][8] = ("Sync", "none")
+    assert told == read_all(writer)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
