@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Compressed streams: told by their first bytes, read to their verified end, written so that equal input gives equal bytes.
+"""Compressed streams: told by their first bytes, read to their verified end, written without names and times.
 
 gzip, bzip2 and xz are in the standard library. zstd is from Python 3.14 on; before that the module
 ``backports.zstd`` serves where it is installed, and else the program ``zstd``.
@@ -90,14 +90,16 @@ class _Source:
 
 def _present(result):
     if result is None:
-        raise ArchiveError("the archive's stream is non-blocking and has nothing to read", remedy="Give a blocking stream")
+        raise ArchiveError(
+            "the archive's stream is non-blocking and has nothing to read", remedy="Give a blocking stream"
+        )
     return result
 
 
 class _Inflated(io.RawIOBase):
     """Uncompressed bytes of a stream in one of the formats that the standard library reads.
 
-    :param start: makes a decompressor for one member; it has ``decompress(data, max_length)``, ``eof`` and ``unused_data``.
+    :param start: makes a decompressor for one member, with ``decompress(data, max_length)``, ``eof``, ``unused_data``.
     """
 
     def __init__(self, source, start, name):
@@ -127,9 +129,8 @@ class _Inflated(io.RawIOBase):
     def _more(self, size):
         """Up to ``size`` uncompressed bytes; none at the verified end."""
         while True:
-            if self._member.eof:
-                if not self._next_member():
-                    return b""
+            if self._member.eof and not self._next_member():
+                return b""
             if not self._pending and not self._full:
                 self._pending = self._source.read(_CHUNK)
                 if not self._pending:
@@ -235,7 +236,9 @@ def write_all(target, data):
     while len(view):
         count = target.write(view)
         if count is None:
-            raise ArchiveError("the stream to write to is non-blocking and takes nothing", remedy="Give a blocking stream")
+            raise ArchiveError(
+                "the stream to write to is non-blocking and takes nothing", remedy="Give a blocking stream"
+            )
         view = view[count:]
 
 
@@ -268,7 +271,7 @@ def compressed(target, method):
     """A writer into ``target`` by one of :data:`METHODS`; equal input gives equal bytes (no name, no time).
 
     :param target: a binary file with ``write()``; it is not closed.
-    :returns: a context manager giving an object with ``write()``. The stream is whole only when the block ends normally.
+    :returns: a context manager giving an object with ``write()``. The stream is whole only if the block ends normally.
     :raises OptionError: an unknown method.
     :raises CompressionNotSupported: ``zstd``, and nothing here writes that.
     """

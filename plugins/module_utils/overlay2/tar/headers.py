@@ -188,7 +188,8 @@ def build(kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), pref
     block = b"".join(
         (
             name[:_NAME_LENGTH].ljust(_NAME_LENGTH, b"\0"),
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0        " % (
+            b"%07o\0%07o\0%07o\0%011o\0%011o\0        "
+            % (
                 mode,
                 uid if uid <= MAX_OCTAL_ID else 0,
                 gid if gid <= MAX_OCTAL_ID else 0,

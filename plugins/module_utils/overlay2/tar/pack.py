@@ -319,9 +319,7 @@ class _Packer:
     def _whiteout_entry(self, path, base, info):
         """Add what hides a name: the ids are not mapped, as in moby."""
         name = path[: len(path) - len(base)] + PREFIX + base
-        self._emit_header(
-            headers.REGULAR, name, 0o600, info.st_uid, info.st_gid, 0, info.st_mtime_ns // _NANO
-        )
+        self._emit_header(headers.REGULAR, name, 0o600, info.st_uid, info.st_gid, 0, info.st_mtime_ns // _NANO)
 
     def _deletion(self, parent, base):
         name = (parent + b"/" if parent else b"") + PREFIX + base

@@ -267,9 +267,7 @@ class Reader:
         )
         mtime = pax.storable(pax.time(known[b"mtime"])) if b"mtime" in known else plain.mtime
         atime = pax.storable(pax.time(known[b"atime"])) if b"atime" in known else 0
-        return plain._replace(
-            size=size, mtime=mtime, atime=max(atime, mtime), xattrs=_xattrs(records), pieces=pieces
-        )
+        return plain._replace(size=size, mtime=mtime, atime=max(atime, mtime), xattrs=_xattrs(records), pieces=pieces)
 
     def _old_sparse(self, stored):
         """(map, size) of an old GNU sparse file, whose map stands between the header and the data."""

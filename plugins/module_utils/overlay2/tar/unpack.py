@@ -18,7 +18,7 @@ import errno
 import logging
 import os
 import stat
-from typing import NamedTuple, Optional, Tuple
+from typing import ClassVar, NamedTuple, Optional, Tuple
 
 from ..errors import ArchiveError, OptionError, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
@@ -90,8 +90,8 @@ def unpack(
     :param xattr_class: ``trusted`` or ``user``: where overlayfs keeps its attributes.
     :param id_map: an :class:`~..idmap.IdMap`; the archive has the container's ids.
     :param in_userns: devices are skipped and fifos may be refused, as nothing in a user namespace may make them.
-    :param upper_fd: descriptor of the upper folder if the target is an overlay mount: what this archive has put into the
-        target shows there, and its whiteouts must not remove that.
+    :param upper_fd: descriptor of the upper folder if the target is an overlay mount: what this archive has put into
+        the target shows there, and its whiteouts must not remove that.
     :param scratch_fd: descriptor of a private folder on the target's file system, for files that have no name.
     :param progress: called with the number of uncompressed bytes read so far, now and then.
     :returns: :class:`Unpacked`.
@@ -283,7 +283,7 @@ class _Unpacking:
             return
         self._dress_name(entry, parent, base)
 
-    _MAKERS = {
+    _MAKERS: ClassVar = {
         headers.REGULAR: _regular,
         headers.DIRECTORY: _folder,
         headers.SYMLINK: _symlink,
@@ -375,6 +375,8 @@ class _Unpacking:
             self._whiteouts.make_opaque(parent)
         else:
             self._whiteouts.hide(parent, base[len(PREFIX) :], self._owner(entry))
+        if self._whiteouts.removes:
+            self._folders.forget()
 
     def _stash_plink(self, entry, folder, base):
         """Keep a file of AUFS' hard link folder aside: the links to it come later. All else of AUFS is dropped."""

@@ -70,6 +70,7 @@ class OverlayWhiteouts:
 
     #: moby leaves a layer's own folder as the driver made it, whatever the archive says of its root
     keeps_root = True
+    removes = False
 
     def __init__(self, xattr_class):
         self._opaque = xattr.opaque(xattr_class)
@@ -115,6 +116,8 @@ class MergeWhiteouts:
     """
 
     keeps_root = False
+    #: folders may be gone after a call
+    removes = True
 
     def __init__(self, root_fd, upper_fd):
         self._upper_fd = upper_fd
@@ -122,24 +125,27 @@ class MergeWhiteouts:
 
     def make_opaque(self, dir_fd):
         """Remove what a folder has from below."""
-        walk(dir_fd, self._prune)
+        self._prune_below(dir_fd, b".")
 
     def hide(self, dir_fd, name, _owner):
         """Remove what a name has from below."""
         upper = self._upper_of(dir_fd)
         try:
             if self._prune_one(dir_fd, upper, name):
-                folder = os.open(name, FOLDER, dir_fd=dir_fd)
-                try:
-                    walk(folder, self._prune)
-                finally:
-                    os.close(folder)
+                self._prune_below(dir_fd, name)
         finally:
             _close(upper)
 
     def uncover(self, _dir_fd, _name, _folder):
         """There are no whiteouts in a merged tree."""
         return False
+
+    def _prune_below(self, dir_fd, name):
+        folder = os.open(name, FOLDER, dir_fd=dir_fd)
+        try:
+            walk(folder, self._prune)
+        finally:
+            os.close(folder)
 
     def _prune(self, dir_fd):
         """Remove from a folder what this archive has not put there; returns names of the folders to look into."""

@@ -106,6 +106,8 @@ class Reader(io.RawIOBase):
     :raises CompressionNotSupported: there is no such program.
     """
 
+    _program = None
+
     def __init__(self, source):
         self._source = source
         self._pending = b""
@@ -151,7 +153,7 @@ class Reader(io.RawIOBase):
 
     def close(self):
         """End the program."""
-        if not self.closed:
+        if not self.closed and self._program is not None:
             self._program.close()
         super().close()
 

@@ -67,7 +67,9 @@ def test_reads_what_has_only_read():
     assert drain(Only(squeeze("gzip"))) == DATA
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"\x1f", b"BZh9", b"BZh9/etc/passwd", b"\x28\xb5\x2f", b"plain text that is long"])
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"\x1f", b"BZh9", b"BZh9/etc/passwd", b"\x28\xb5\x2f", b"plain text that is long"]
+)
 def test_plain_streams_pass_as_they_are(data):
     assert drain(io.BytesIO(data)) == data
 
@@ -190,10 +192,18 @@ def test_the_program_ends_with_the_context(monkeypatch):
         assert plain.readinto(bytearray(10))
         process = plain._program._process
     assert process.returncode is not None
-    with pytest.raises(ZeroDivisionError), compressed(io.BytesIO(), "zstd") as writer:
-        writer.write(b"x")
-        process = writer._compressor._program._process
-        raise ZeroDivisionError
+
+    started = []
+
+    def fail_while_writing():
+        with compressed(io.BytesIO(), "zstd") as writer:
+            writer.write(b"x")
+            started.append(writer._compressor._program._process)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_while_writing()
+    (process,) = started
     assert process.returncode is not None
 
 

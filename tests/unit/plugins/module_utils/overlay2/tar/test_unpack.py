@@ -91,8 +91,8 @@ def test_owners_are_those_of_the_archive(place, way):
         ),
         way,
     )
-    for name, owner in {"d": (10, 11), "d/f": (1000, 0), "d/l": (5, 6), "d/p": (7, 8), "d/big": (4294967294, 3000000000),
-                        "implied": (0, 0), "root": (0, 0)}.items():  # fmt: skip
+    for name, owner in {"d": (10, 11), "d/f": (1000, 0), "d/l": (5, 6), "d/p": (7, 8),
+                        "d/big": (4294967294, 3000000000), "implied": (0, 0), "root": (0, 0)}.items():  # fmt: skip
         info = os.lstat(place.path(name))
         assert (info.st_uid, info.st_gid) == owner, name
     assert mode_of(place.path("d/f")) == 0o6755
@@ -115,8 +115,9 @@ def test_a_target_with_setgid_gives_its_group_to_nothing(place):
     assert [os.lstat(place.path(name)).st_gid for name in ("f", "d", "l")] == [0, 0, 0]
 
 
-DEFAULT_ACL = bytes.fromhex("02000000" "01000700ffffffff" "02000700e8030000" "04000500ffffffff" "10000700ffffffff"
-                            "20000000ffffffff")  # user::rwx, user:1000:rwx, group::r-x, mask::rwx, other::---
+DEFAULT_ACL = bytes.fromhex(
+    "0200000001000700ffffffff02000700e803000004000500ffffffff10000700ffffffff20000000ffffffff"
+)  # user::rwx, user:1000:rwx, group::r-x, mask::rwx, other::---
 
 
 @BOTH
@@ -165,7 +166,9 @@ def test_times_out_of_range_become_1970(place):
 
 def test_folder_times_are_those_of_the_archive_whatever_came_after(place):
     place.unpack(
-        archive(folder(b"d", mtime=100), folder(b"d/e", mtime=200), file(b"d/e/f"), file(b"d/g"), folder(b"d", mtime=300))
+        archive(
+            folder(b"d", mtime=100), folder(b"d/e", mtime=200), file(b"d/e/f"), file(b"d/g"), folder(b"d", mtime=300)
+        )
     )
     assert os.stat(place.path("d")).st_mtime == 300
     assert os.stat(place.path("d/e")).st_mtime == 200
@@ -207,8 +210,8 @@ CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_ne
 @BOTH
 def test_a_capability_survives_owner_mode_and_links_that_do_not_repeat_it(place, way):
     carried = pax([(b"SCHILY.xattr.security.capability", CAPABILITY)])
-    place.unpack(archive(carried, file(b"ping", mode=0o4755, uid=3, gid=4), hardlink(b"pong", b"ping", uid=3, gid=4,
-                                                                                    mode=0o4755)), way)  # fmt: skip
+    place.unpack(archive(carried, file(b"ping", mode=0o4755, uid=3, gid=4),
+                         hardlink(b"pong", b"ping", uid=3, gid=4, mode=0o4755)), way)  # fmt: skip
     assert xattr.get(str(place.target / "pong"), "security.capability") == CAPABILITY
     assert mode_of(place.path("ping")) == 0o4755
 
@@ -218,7 +221,8 @@ def test_a_capability_survives_owner_mode_and_links_that_do_not_repeat_it(place,
 def test_all_attributes_are_applied(place, way):
     carried = [(b"SCHILY.xattr.user.text", b"value"), (b"SCHILY.xattr.trusted.binary", bytes(range(256))),
                (b"SCHILY.xattr.user.\xc3\xa9", b""), (b"SCHILY.xattr.user.a=b", b"")]  # fmt: skip
-    place.unpack(archive(pax(carried[:3]), file(b"f"), pax(carried[:3]), folder(b"d"), pax(carried[1:2]), symlink(b"l", b"f"),
+    place.unpack(archive(pax(carried[:3]), file(b"f"), pax(carried[:3]), folder(b"d"), pax(carried[1:2]),
+                         symlink(b"l", b"f"),
                          pax(carried[1:2]), header(b"p", b"6")), way)  # fmt: skip
     expected = {"user.text": b"value", "trusted.binary": bytes(range(256)), "user.\xe9": b""}
     for name in ("f", "d"):
@@ -246,7 +250,9 @@ def test_an_attribute_that_the_file_system_can_not_have_is_an_error(place):
 @BOTH
 def test_devices(place, way):
     place.unpack(
-        archive(header(b"c", b"3", mode=0o666, device=(1, 3)), header(b"b", b"4", mode=0o660, gid=6, device=(4095, 1048575))),
+        archive(
+            header(b"c", b"3", mode=0o666, device=(1, 3)), header(b"b", b"4", mode=0o660, gid=6, device=(4095, 1048575))
+        ),
         way,
     )
     info = os.lstat(place.path("c"))
@@ -259,7 +265,9 @@ def test_devices(place, way):
 
 @BOTH
 def test_devices_are_left_out_in_a_user_namespace(place, way):
-    result = place.unpack(archive(header(b"c", b"3", device=(1, 3)), header(b"b", b"4"), file(b"f")), way, in_userns=True)
+    result = place.unpack(
+        archive(header(b"c", b"3", device=(1, 3)), header(b"b", b"4"), file(b"f")), way, in_userns=True
+    )
     assert os.listdir(place.target) == ["f"]
     assert result.skipped == ("2 devices or fifos were left out: a user namespace may not make them",)
 
@@ -268,7 +276,12 @@ def test_devices_are_left_out_in_a_user_namespace(place, way):
 def test_ids_are_mapped_to_the_host(place):
     id_map = IdMap((IdRange(0, 100000, 1000),), (IdRange(0, 200000, 1000),))
     place.unpack(archive(file(b"f", uid=5, gid=6), file(b"d/g"), file(b".wh.w", b"", uid=7, gid=8)), id_map=id_map)
-    for name, owner in {"f": (100005, 200006), "d": (100000, 200000), "d/g": (100000, 200000), "w": (100007, 200008)}.items():
+    for name, owner in {
+        "f": (100005, 200006),
+        "d": (100000, 200000),
+        "d/g": (100000, 200000),
+        "w": (100007, 200008),
+    }.items():
         info = os.lstat(place.path(name))
         assert (info.st_uid, info.st_gid) == owner, name
     with pytest.raises(ArchiveError, match="uid 1000 has no place"):
@@ -324,8 +337,8 @@ def test_replaced_entries_make_the_size_unknown(place):
 
 
 def test_size_counts_like_a_walk_over_the_tree(place):
-    result = place.unpack(archive(folder(b"d"), file(b"d/f", b"x" * 1000), symlink(b"l", b"12345678"), hardlink(b"h", b"d/f"),
-                                  header(b"p", b"6"), file(b".wh.w", b"")))  # fmt: skip
+    result = place.unpack(archive(folder(b"d"), file(b"d/f", b"x" * 1000), symlink(b"l", b"12345678"),
+                                  hardlink(b"h", b"d/f"), header(b"p", b"6"), file(b".wh.w", b"")))  # fmt: skip
     assert result.tree_size == 1008
     assert result.size == 1000
     assert tree_size(str(place.target)) == 1008
@@ -346,7 +359,9 @@ def test_existing_content_is_merged_with(place):
 
 @pytest.mark.parametrize("step", [1, 511, 512, 513, 4096])
 def test_pieces_of_any_size_give_the_same(place, step):
-    data = archive(folder(b"d"), file(b"d/f", os.urandom(3000)), gnu_long(b"L", b"n" * 200), file(b"x"), file(b"z", b""))
+    data = archive(
+        folder(b"d"), file(b"d/f", os.urandom(3000)), gnu_long(b"L", b"n" * 200), file(b"x"), file(b"z", b"")
+    )
     result = place.unpack(Trickle(data, step))
     other = place.fresh("other")
     assert place.unpack(data, target=other) == result
@@ -385,8 +400,14 @@ def test_damage_after_the_archive_is_damage(place):
 
 @pytest.mark.parametrize("method", ["none", "gzip", "bzip2", "xz", "zstd"])
 def test_cut_short_at_many_places(place, method):
-    data = archive(folder(b"d"), file(b"d/f", os.urandom(2000)), pax([(b"mtime", b"5.5")]), file(b"d/g"), symlink(b"l", b"x"))
-    whole = data if method == "none" else subprocess.run([method, "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    data = archive(
+        folder(b"d"), file(b"d/f", os.urandom(2000)), pax([(b"mtime", b"5.5")]), file(b"d/g"), symlink(b"l", b"x")
+    )
+    whole = (
+        data
+        if method == "none"
+        else subprocess.run([method, "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    )
     # Plain, all but the second block of zeros is needed; compressed, every byte.
     end = len(data) - 512 if method == "none" else len(whole)
     for count, cut in enumerate([*range(0, end, 127), end - 1]):
@@ -517,7 +538,9 @@ GNU = [
 @pytest.mark.parametrize("options", GNU, ids=" ".join)
 def test_what_gnu_tar_writes(place, tree, options, way):
     exclude = ["--exclude=p"] if options == ["--format=v7"] else []
-    data = subprocess.run(["tar", "-C", tree, *options, *exclude, "-cf", "-", "."], stdout=subprocess.PIPE, check=True).stdout
+    data = subprocess.run(
+        ["tar", "-C", tree, *options, *exclude, "-cf", "-", "."], stdout=subprocess.PIPE, check=True
+    ).stdout
     place.unpack(data, way)
     assert differences(tree, place.target) == ([b"p"] if exclude else [])
     blocks = os.stat(place.target / "hole").st_blocks
@@ -544,7 +567,8 @@ def test_what_tarfile_writes(place, tree, format_):
 
 def _in_userns(base):
     here = Place(Path(base))
-    result = here.unpack(archive(folder(b"d", 0o750), file(b"d/f", mode=0o4711), file(b".wh.w", b""), file(b"d/.wh..wh..opq", b""),
+    result = here.unpack(archive(folder(b"d", 0o750), file(b"d/f", mode=0o4711), file(b".wh.w", b""),
+                                 file(b"d/.wh..wh..opq", b""),
                                  header(b"c", b"3", device=(1, 3)), header(b"p", b"6")),
                          xattr_class="user", in_userns=True)  # fmt: skip
     try:
