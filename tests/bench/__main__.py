@@ -5,7 +5,8 @@
 
 Beside containers-storage and GNU tar, on the same tree and disk, in the same run, one after the other in each round.
 Every figure is that of a whole process, its start and end included, as a user meets it; the table has the medians.
-Memory is the largest resident set of the process or one of its children.
+Memory is the largest resident set of the process or one of its children. Before each measurement the disk is in step
+(sync), and nothing is deleted until the end, since a file system works on after that.
 """
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import argparse
 import contextlib
 import hashlib
 import os
-import shutil
+import select
 import statistics
 import subprocess
 import sys
@@ -79,7 +80,6 @@ def make_archive(folder, arguments):
          "--pax-option=delete=atime,delete=ctime", "--mtime=@1700000000", "-cf", archive, "."],
         check=True,
     )  # fmt: skip
-    shutil.rmtree(tree)
     return archive
 
 
@@ -87,39 +87,60 @@ def one_round(number, folder, archive, store):
     """All programs once: yields ((operation, program), Sample)."""
     home, layer, output = os.path.join(folder, "home"), f"layer{number}", os.path.join(folder, "diff.tar")
     for sync in ("full", "none"):
-        ours = [sys.executable, str(OURS), home, sync]
-        run([*ours, "create", layer])
-        yield ("apply", f"overlay2 sync={sync}"), run([*ours, "apply", layer, archive])
-        yield ("diff", "overlay2"), run([*ours, "diff", layer], output)
-        yield ("changes", "overlay2"), run([*ours, "changes", layer])
-        run([*ours, "remove", layer])
+        ours, name = [sys.executable, str(OURS), home, sync], f"{layer}-{sync}"
+        run([*ours, "create", name])
+        yield ("apply", f"overlay2 sync={sync}"), run([*ours, "apply", name, archive])
+    yield ("diff", "overlay2"), run([*ours, "diff", name], output)
+    yield ("changes", "overlay2"), run([*ours, "changes", name])
 
     store.create(layer)
     yield ("apply", PEER), run(store.command("applydiff", "--file", archive, layer))
     with store.without_frame(layer):
         yield ("diff", PEER), run(store.command("diff", "--uncompressed", layer), output)
     yield ("changes", PEER), run(store.command("changes", layer))
-    store.run("delete-layer", layer)
 
-    plain = os.path.join(folder, "plain")
+    plain = os.path.join(folder, f"plain{number}")
     os.mkdir(plain)
     yield ("apply", "GNU tar"), run(["tar", "-C", plain, "-xpf", archive])
     yield ("diff", "GNU tar"), run(["tar", "-C", plain, "-cf", "-", "."], output)
-    shutil.rmtree(plain)
-    os.unlink(output)
 
 
 def run(command, output=os.devnull):
-    """Run a command, its output in a file; gives its :class:`Sample`."""
-    with open(output, "wb") as target:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=target)
-        _, status, usage = os.wait4(process.pid, 0)
+    """Run a command, its output in a file; gives its :class:`Sample`.
+
+    The kernel's own account (wait4) would have this process's size in it, which the child has until it is another
+    program; so the high-water marks are looked at while it runs.
+    """
+    os.sync()
+    reader, writer = os.pipe()
+    with open(output, "wb") as target, open(reader, "rb") as ended:
+        started, memory = time.perf_counter(), 0
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=target, pass_fds=[writer])
+        os.close(writer)  # with the last process that has it, the pipe ends
+        while not select.select([ended], [], [], 0.004)[0]:
+            memory = max([memory, *map(high_water_mark, family(process.pid))])
         seconds = time.perf_counter() - started
-        process.returncode = status
-    if status:
-        raise subprocess.CalledProcessError(status, command)
-    return Sample(seconds, usage.ru_maxrss * 1024)
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Sample(seconds, memory)
+
+
+def family(pid):
+    """A process and all below it (list of int)."""
+    pids = [pid]
+    for one in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{one}/task/{one}/children") as children:
+            pids += map(int, children.read().split())
+    return pids
+
+
+def high_water_mark(pid):
+    """The largest resident set of a process so far, in bytes; 0 if it has ended."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def print_table(samples):
@@ -129,7 +150,7 @@ def print_table(samples):
         key: Sample(statistics.median(one.seconds for one in found), statistics.median(one.memory for one in found))
         for key, found in samples.items()
     }
-    for (operation, program), median in medians.items():
+    for (operation, program), median in sorted(medians.items(), key=lambda item: item[0][0]):
         line = f"{operation:8} {program:20} {median.seconds:8.3f} {median.memory / 2**20:9.1f}"
         peer = medians[operation, PEER]
         if program != PEER:
