@@ -138,7 +138,7 @@ def test_who_waited_for_a_lock_whose_file_is_gone_locks_the_new_file(runtime, ho
 
     def work():
         nonlocal holders, most
-        for _ in range(60):
+        for _unused in range(60):
             with RuntimeState(home).layer_lock("a"):
                 with guard:
                     holders += 1
@@ -148,7 +148,7 @@ def test_who_waited_for_a_lock_whose_file_is_gone_locks_the_new_file(runtime, ho
                 with guard:
                     holders -= 1
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
+    threads = [threading.Thread(target=work) for _unused in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -332,7 +332,7 @@ def test_sweeps_and_removals_of_the_same_folders_do_not_get_in_each_other_s_way(
 
     content = workload.VERSIONS[0]
     driver.create("new", "base")
-    threads = [threading.Thread(target=sweep) for _ in range(2)]
+    threads = [threading.Thread(target=sweep) for _unused in range(2)]
     for thread in threads:
         thread.start()
     try:
@@ -372,7 +372,7 @@ def test_readers_cope_with_what_changes_under_them(driver):
             except BaseException as error:
                 failures.append(error)
 
-    threads = [threading.Thread(target=read) for _ in range(2)]
+    threads = [threading.Thread(target=read) for _unused in range(2)]
     for thread in threads:
         thread.start()
     try:

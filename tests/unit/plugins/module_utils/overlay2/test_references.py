@@ -68,7 +68,7 @@ def test_the_anonymous_count_rises_and_falls(driver):
 
 
 def test_a_named_holder_counts_once(driver):
-    for _ in range(3):
+    for _unused in range(3):
         assert driver.get("box", holder="web") == merged(driver)
     assert driver.holders("box") == {"web": 1}
     driver.get("box", holder="db")
@@ -269,7 +269,7 @@ def test_the_anonymous_put_of_an_unheld_layer_unmounts_a_left_over(driver):
 
 def test_mounts_stacked_on_one_point_all_go(driver):
     driver.get("box", holder="web")
-    for _ in range(3):
+    for _unused in range(3):
         subprocess.run(["mount", "--bind", merged(driver), merged(driver)], check=True)
     assert len(host.mounts_below(driver.home)) == 4
     assert driver.holders("box") == {"web": 1}
@@ -429,7 +429,7 @@ def test_our_own_mount_of_another_program_s_layer_goes_with_its_last_reference(t
 
 @pytest.mark.skipif(os.path.exists("/sys/fs/selinux/enforce"), reason="with SELinux the kernel takes labels")
 def test_a_mount_that_is_refused_leaves_nothing(driver, run_root):
-    for _ in range(2):
+    for _unused in range(2):
         with pytest.raises(MountError) as refused:
             driver.get("box", "system_u:object_r:svirt_t:s0:c1,c2", holder="web")
         assert refused.value.layer == "box"
@@ -548,7 +548,7 @@ def test_eight_processes_count_together(driver, spawn):
     assert len(host.mounts_below(driver.home)) == bool(sum(held))
     for name in expected:
         driver.put("box", holder=name)
-    for _ in range(anonymous):
+    for _unused in range(anonymous):
         driver.put("box")
     assert driver.holders("box") == {}
     assert host.mounts_below(driver.home) == []
@@ -560,7 +560,7 @@ def test_eight_threads_count_together(driver):
 
     def work(number):
         try:
-            for _ in range(40):
+            for _unused in range(40):
                 path = driver.get("box", holder="t%d" % number if number % 2 else None)
                 assert homes.content_of(path, "etc/conf") == "one"
                 driver.put("box", holder="t%d" % number if number % 2 else None)

@@ -49,7 +49,7 @@ def left_over(home, name="0123456789abcdef", **files):
 
 
 def test_link_ids_are_26_characters_of_base32_and_random():
-    ids = {link_id() for _ in range(500)}
+    ids = {link_id() for _unused in range(500)}
     assert len(ids) == 500
     assert all(homes.LINK_NAME.fullmatch(name) for name in ids)
 

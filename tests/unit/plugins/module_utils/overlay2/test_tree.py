@@ -35,7 +35,7 @@ def few_descriptors():
 def make_deep(root, depth=DEEP, name="d", content=b"x"):
     """A chain of folders, each with a file; far longer than a path may be."""
     folder = os.open(root, os.O_RDONLY)
-    for _ in range(depth):
+    for _unused in range(depth):
         os.mkdir(name, dir_fd=folder)
         below = os.open(name, os.O_RDONLY, dir_fd=folder)
         os.close(folder)
@@ -122,7 +122,7 @@ def test_two_that_remove_the_same_tree_help_each_other(real_tmp):
     for attempt in range(15):
         root = str(real_tmp / str(attempt))
         trees.write_tree(root, {"d%d/e/f%d" % (number % 9, number): b"" for number in range(150)})
-        threads = [threading.Thread(target=remove, args=(root,)) for _ in range(3)]
+        threads = [threading.Thread(target=remove, args=(root,)) for _unused in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
