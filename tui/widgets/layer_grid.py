@@ -62,9 +62,9 @@ class LayerGrid(Grid):
         if same and (self.order != "size" or old.sizes is snapshot.sizes) and (not self.filter or old.mounts is snapshot.mounts):
             self.refresh()
         else:
-            self.arrange()
+            self.rearrange()
 
-    def arrange(self):
+    def rearrange(self):
         """Put the rows in order."""
         if self._snapshot is None:
             return
@@ -77,12 +77,12 @@ class LayerGrid(Grid):
     def set_filter(self, text):
         """Show what matches only; "" for all."""
         self.filter = text
-        self.arrange()
+        self.rearrange()
 
     def set_order(self, order):
         """One of ``ORDERS``; the tree if it is in force already."""
         self.order = ORDERS[0] if order == self.order else order
-        self.arrange()
+        self.rearrange()
 
     def reveal(self, layer):
         """Put the cursor on a layer, unfolding what hides it; returns whether it is there."""
@@ -93,7 +93,7 @@ class LayerGrid(Grid):
         hidden = set(self._snapshot.layers[layer].layer.lower) & self._folded
         if hidden or layer not in self._rows:
             self._folded -= hidden
-            self.arrange()
+            self.rearrange()
         return self.go_to(layer)
 
     # Rendering
@@ -106,16 +106,16 @@ class LayerGrid(Grid):
         if facts is None:
             return [("gone", "dim")] + [""] * 6
         return [
-            self._name(row, facts),
-            self._size(key),
+            self._name_cell(row, facts),
+            self._size_cell(key),
             (str(facts.layer.depth), "dim"),
             (facts.kind, "" if facts.kind == "rw" else "dim"),
-            self._mounted(key),
-            self._quota(facts.layer.quota),
+            self._mounted_cell(key),
+            self._quota_cell(facts.layer.quota),
             (age(facts.made, self.now), "dim"),
         ]
 
-    def _name(self, row, facts):
+    def _name_cell(self, row, facts):
         line = [(row.guide, "dim")]
         if row.folded:
             line.append(("▸ ", "accent"))
@@ -126,13 +126,13 @@ class LayerGrid(Grid):
             line.append((" ! " + facts.layer.problems[0], "bad"))
         return line
 
-    def _size(self, key):
+    def _size_cell(self, key):
         size = self._snapshot.sizes.get(key)
         if size is not None:
             return human_size(size)
         return ("?", "bad") if key in self._snapshot.unsized else ("…", "dim")
 
-    def _mounted(self, key):
+    def _mounted_cell(self, key):
         mount = self._mounts.get(key)
         if mount is None:
             return ""
@@ -144,7 +144,7 @@ class LayerGrid(Grid):
             return "○ other ns", "warn"
         return ("! stale", "bad") if wrong else (f"held{count}", "")
 
-    def _quota(self, quota):
+    def _quota_cell(self, quota):
         if not quota:
             return ""
         if not quota.limit:
@@ -159,11 +159,11 @@ class LayerGrid(Grid):
         if key is None or not self._rows[key].has_children:
             return
         self._folded ^= {key}
-        self.arrange()
+        self.rearrange()
 
     def action_sort(self):
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
-        self.arrange()
+        self.rearrange()
 
     def action_parent(self):
         facts = self._snapshot and self._snapshot.layers.get(self.current)

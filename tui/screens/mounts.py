@@ -1,0 +1,135 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Mounts: who holds what, what the kernel says, who keeps it busy, and where they disagree."""
+
+from __future__ import annotations
+
+from overlay2.errors import printable
+from textual.containers import Horizontal
+
+from ..messages import LayerChosen, ShowScreen
+from ..model.mounts import holders_text
+from ..widgets.grid import Column, Grid
+from ..widgets.panel import Panel
+from .base import HomeScreen
+from .chain import kernel_lines
+
+_MOST_NAMESPACES, _MOST_PROCESSES = 5, 40
+
+
+class MountGrid(Grid):
+    """One row for each mounted or held layer, and each foreign mount below the home."""
+
+    HELP = "● mounted here, ○ in another mount namespace only, – held without a mount."
+
+    def __init__(self, *, id=None):
+        super().__init__(
+            [
+                Column("", 1),
+                Column("Layer", 0),
+                Column("Refs", 4, right=True),
+                Column("Holders", 24),
+                Column("Mode", 4, from_width=70),
+                Column("Other ns", 8, right=True, from_width=70),
+                Column("Busy", 4, right=True, from_width=70),
+            ],
+            id=id,
+            empty="Nothing is mounted, and nobody holds a layer.",
+        )
+        self._mounts = {}
+
+    def show(self, snapshot):
+        """Follow a Snapshot."""
+        self._mounts = {mount.path: mount for mount in snapshot.mounts}
+        self.set_keys([mount.path for mount in snapshot.mounts])
+
+    @property
+    def chosen_mount(self):
+        """The mount that the cursor is on, or None."""
+        return self._mounts.get(self.current)
+
+    def cells(self, key):
+        mount = self._mounts[key]
+        wrong = any(remark.wrong for remark in mount.remarks)
+        sign = "!" if wrong else "●" if mount.mounted else "○" if mount.elsewhere else "-"
+        meaning = "bad" if wrong else "good" if mount.mounted else "warn" if mount.elsewhere else "dim"
+        return [
+            (sign, meaning),
+            (mount.title, "" if mount.id else "dim"),
+            str(mount.references) if mount.id else "",
+            (holders_text(mount.holders), "" if mount.holders else "dim") if mount.id else "",
+            ("ro" if mount.read_only else "rw" if mount.mounted else "", "dim"),
+            (str(len(mount.elsewhere) or ""), "dim"),
+            "…" if mount.processes is None and mount.mounted else str(len(mount.processes or ()) or ""),
+        ]
+
+
+class MountsScreen(HomeScreen):
+    """The mounts of the home."""
+
+    MODE = "mounts"
+    HELP = "What is mounted or held. Beside it: what the kernel says, who keeps it busy, and what does not add up."
+
+    def body(self):
+        with Horizontal():
+            yield MountGrid(id="mounts")
+            yield Panel("Mount", id="mount")
+
+    def show(self):
+        grid = self.query_one(MountGrid)
+        grid.show(self.snapshot)
+        mount = self.snapshot.mount_of(self.selected)
+        if mount is not None and grid.chosen_mount is not mount and not grid.has_focus:
+            grid.go_to(mount.path)
+        self._show_mount(grid.chosen_mount)
+
+    def text(self):
+        return [part for mount in self.snapshot.mounts for part in ("".join(t for t, _m in line) if isinstance(line, list)
+                else line[0] if isinstance(line, tuple) else line for line in [*mount_lines(mount), ""])]  # fmt: skip
+
+    def on_grid_highlighted(self, message: Grid.Highlighted):
+        message.stop()
+        mount = self.query_one(MountGrid).chosen_mount
+        self._show_mount(mount)
+        if mount is not None and mount.id:
+            self.post_message(LayerChosen(mount.id))
+
+    def on_grid_opened(self, message: Grid.Opened):
+        message.stop()
+        mount = self.query_one(MountGrid).chosen_mount
+        if mount is not None and mount.id:
+            self.post_message(ShowScreen("layers", mount.id))
+
+    def _show_mount(self, mount):
+        panel = self.query_one(Panel)
+        panel.border_title = mount.title if mount else "Mount"
+        panel.set_lines(mount_lines(mount) if mount else [])
+
+
+def mount_lines(mount):
+    """All that is known of a mount."""
+    lines = [[("path     ", "dim"), (printable(mount.path), "")]]
+    if mount.id:
+        lines.append([("held by  ", "dim"), (holders_text(mount.holders), "")])
+    for remark in mount.remarks:
+        lines.append([("! " if remark.wrong else "· ", "bad" if remark.wrong else "accent"), (remark.text, "")])
+    if mount.id and not mount.remarks and mount.mounted:
+        lines.append([("✓ ", "good"), ("The kernel, the holders and the layer's files agree.", "")])
+    if mount.processes is not None:
+        lines += ["", ("Kept busy by", "title")]
+        if not mount.processes:
+            lines.append(("no process that can be seen", "dim"))
+        for process in mount.processes[:_MOST_PROCESSES]:
+            lines.append([(f"{process.pid:>7} ", "accent"), (f"{process.name} ({process.user}): {process.how}", "")])
+        if len(mount.processes) > _MOST_PROCESSES:
+            lines.append((f"and {len(mount.processes) - _MOST_PROCESSES} more", "dim"))
+    if mount.elsewhere:
+        lines += ["", ("Other mount namespaces that have it", "title")]
+        for namespace, pid, name in mount.elsewhere[:_MOST_NAMESPACES]:
+            lines.append([(f"{namespace} ", "accent"), (f"process {pid} ({name})", "")])
+        if len(mount.elsewhere) > _MOST_NAMESPACES:
+            lines.append((f"and {len(mount.elsewhere) - _MOST_NAMESPACES} more", "dim"))
+    if mount.entries:
+        lines += ["", *kernel_lines(mount.entries[-1])]
+    return lines

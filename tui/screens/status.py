@@ -1,0 +1,139 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Status and quota: what the host can do, what room is left, how full each quota is."""
+
+from __future__ import annotations
+
+from overlay2.units import human_size
+from textual.containers import Horizontal
+
+from ..messages import LayerChosen, ShowScreen
+from ..widgets.grid import Column, Grid
+from ..widgets.panel import Panel
+from ..widgets.spans import bar, fullness, trend
+from .base import HomeScreen
+
+#: Values that an operator should look at twice.
+_POOR = {
+    ("Supports d_type", "false"),
+    ("Native Overlay Diff", "false"),
+    ("Using metacopy", "true"),
+    ("Backing Filesystem", "overlayfs"),
+    ("Backing Filesystem", "tmpfs"),
+}
+
+
+class QuotaGrid(Grid):
+    """One row for each layer with a quota."""
+
+    def __init__(self, *, id=None):
+        super().__init__(
+            [
+                Column("Layer", 0),
+                Column("Used", 10, right=True),
+                Column("Limit", 10, right=True),
+                Column("Full", 15),
+                Column("Inodes", 8, right=True, from_width=70),
+                Column("History", 20, from_width=90),
+            ],
+            id=id,
+        )
+        self._snapshot = None
+
+    def show(self, snapshot):
+        """Follow a Snapshot."""
+        self._snapshot = snapshot
+        reason = next((meaning for label, _value, meaning in snapshot.features if label == "Project Quota"), "")
+        self.empty = "No layer has a quota" + (f": {reason}." if reason else ".")
+        self.set_keys([id for id, facts in snapshot.layers.items() if facts.layer.quota])
+
+    def cells(self, key):
+        facts = self._snapshot.layers[key]
+        quota = facts.layer.quota
+        share = quota.used / quota.limit if quota.limit else 0.0
+        full = [(bar(share, 9), fullness(share)), (f" {share:5.0%}", "")] if quota.limit else ("no limit", "dim")
+        return [
+            facts.title,
+            human_size(quota.used),
+            human_size(quota.limit) if quota.limit else ("-", "dim"),
+            full,
+            str(quota.inodes),
+            (trend(self._snapshot.history.get(key, ()), 20), "accent"),
+        ]
+
+
+class StatusScreen(HomeScreen):
+    """The driver's Status, space and quotas."""
+
+    MODE = "status"
+    HELP = "What the driver says of this host and what that means; room on the file system; quotas with a short history."
+
+    def body(self):
+        with Horizontal(id="upper"):
+            yield Panel("Status", id="features")
+            yield Panel("Space", id="space")
+        yield QuotaGrid(id="quotas")
+
+    def show(self):
+        self.query_one("#features", Panel).set_lines(feature_lines(self.snapshot))
+        self.query_one("#space", Panel).set_lines(space_lines(self.snapshot))
+        self.query_one(QuotaGrid).show(self.snapshot)
+
+    def text(self):
+        return [
+            "".join(text for text, _meaning in line) if isinstance(line, list) else line[0] if isinstance(line, tuple) else line
+            for line in [*feature_lines(self.snapshot), "", *space_lines(self.snapshot)]
+        ]
+
+    def on_grid_highlighted(self, message: Grid.Highlighted):
+        message.stop()
+        if message.key:
+            self.post_message(LayerChosen(message.key))
+
+    def on_grid_opened(self, message: Grid.Opened):
+        message.stop()
+        self.post_message(ShowScreen("layers", message.key))
+
+
+def feature_lines(snapshot):
+    """Status, each line with what it means."""
+    if not snapshot.features:
+        return [("Status was not gathered.", "dim")]
+    width = max(len(label) for label, _value, _meaning in snapshot.features)
+    values = max(len(value) for _label, value, _meaning in snapshot.features)
+    return [
+        [
+            (f"{label:<{width}}  ", "dim"),
+            (f"{value:<{values}}", "warn" if (label, value) in _POOR else "strong"),
+            (f"  {'! ' if (label, value) in _POOR else ''}{meaning}", ""),
+        ]
+        for label, value, meaning in snapshot.features
+    ]
+
+
+def space_lines(snapshot):
+    """Room on the file system, and the short history of its use."""
+    space = snapshot.space
+    if space is None:
+        return [("The space left is not known.", "dim")]
+    share = space.used / space.total if space.total else 0.0
+    lines = [
+        [("bytes  ", "dim"), (bar(share, 12), fullness(share)), (f" {share:.0%}", "strong")],
+        f"       {human_size(space.used)} of {human_size(space.total)}",
+        f"       {human_size(space.available)} available",
+    ]
+    if space.inodes:
+        share = space.inodes_used / space.inodes
+        lines += [
+            [("inodes ", "dim"), (bar(share, 12), fullness(share)), (f" {share:.0%}", "strong")],
+            f"       {space.inodes_used} of {space.inodes}",
+        ]
+    history = snapshot.history.get("", ())
+    if len(history) > 1:
+        change = history[-1] - history[0]
+        lines += [
+            [("use    ", "dim"), (trend(history, 24), "accent")],
+            f"       {'+' if change >= 0 else '-'}{human_size(abs(change))} over {len(history)} looks",
+        ]
+    return lines

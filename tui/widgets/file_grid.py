@@ -1,0 +1,145 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The files of a layer as a tree whose folders are read when they are opened."""
+
+from __future__ import annotations
+
+import stat
+
+from overlay2 import ChangeKind
+from overlay2.errors import printable
+from overlay2.units import human_size
+from textual.binding import Binding
+from textual.message import Message
+
+from ..model.snapshot import short
+from .grid import Column, Grid
+
+#: Sign, word and meaning of what a layer did to a path.
+SIGNS = {
+    ChangeKind.ADD: ("+", "added", "good"),
+    ChangeKind.MODIFY: ("~", "changed", "warn"),
+    ChangeKind.DELETE: ("-", "deleted", "bad"),
+    None: (" ", "", ""),
+}
+
+
+class FileGrid(Grid):
+    """One row for each entry of the folders that are open. Folders are asked for by :class:`Wanted`."""
+
+    HELP = "+ added, ~ changed, - deleted by this layer; no sign: it comes from below as it is."
+
+    BINDINGS = [
+        Binding("space,right,l", "unfold", "Open/fold", tooltip="Open or fold a folder"),
+        Binding("left,h", "up", "To folder", show=False, tooltip="Fold the folder, or go to the one it is in"),
+    ]
+
+    class Wanted(Message):
+        """A folder is to be listed."""
+
+        def __init__(self, folder):
+            super().__init__()
+            self.folder = folder
+
+    def __init__(self, *, id=None):
+        super().__init__(
+            [
+                Column("", 1),
+                Column("Name", 0),
+                Column("Size", 10, right=True),
+                Column("Mode", 10, from_width=70),
+                Column("From", 14, from_width=50),
+            ],
+            id=id,
+        )
+        self.clear("")
+
+    def clear(self, empty):
+        """Forget all folders; ``empty`` stands there meanwhile."""
+        self._listings = {}
+        self._entries = {}
+        self._open = {""}
+        self.empty = empty
+        self.set_keys([])
+
+    def put(self, listing):
+        """Take a folder's :class:`~..model.files.Listing`."""
+        self._listings[listing.folder] = listing
+        self._entries.update({entry.path: entry for entry in listing.entries})
+        if not listing.folder and not listing.entries:
+            self.empty = "The layer is empty: it changes nothing."
+        self._arrange()
+
+    @property
+    def entry(self):
+        """The entry that the cursor is on, or None."""
+        return self._entries.get(self.current)
+
+    @property
+    def open_folders(self):
+        """The folders that show (set of str)."""
+        return set(self._open)
+
+    def _arrange(self):
+        keys, pending = [], [""]
+        while pending:
+            path = pending.pop()
+            if path:
+                keys.append(path)
+            if path in self._open and path in self._listings:
+                entries = sorted(self._listings[path].entries, key=lambda entry: (not entry.is_folder, entry.name))
+                pending.extend(entry.path for entry in reversed(entries))
+        self.set_keys(keys)
+
+    # Rendering
+
+    def cells(self, key):
+        entry = self._entries[key]
+        sign, _word, meaning = SIGNS[entry.kind]
+        size = "" if entry.is_folder else human_size(entry.info.st_size)
+        return [
+            (sign, meaning),
+            self._name_cell(key, entry, meaning),
+            (size, "dim" if entry.kind == ChangeKind.DELETE else ""),
+            (stat.filemode(entry.info.st_mode), "dim"),
+            (short(entry.owner), "dim"),
+        ]
+
+    def _name_cell(self, key, entry, meaning):
+        line = [("  " * (key.count("/") - 1), "")]
+        if entry.is_folder:
+            line.append(("▾ " if key in self._open else "▸ ", "dim"))
+        else:
+            line.append(("  ", ""))
+        line.append((printable(entry.name) + ("/" if entry.is_folder else ""), meaning))
+        if entry.opaque and entry.kind != ChangeKind.ADD:
+            line.append(("  replaces the folder below", "warn"))
+        elif entry.kind == ChangeKind.DELETE and not entry.owner:
+            line.append(("  a whiteout of nothing", "dim"))
+        if key in self._open and key not in self._listings:
+            line.append(("  reading…", "dim"))
+        return line
+
+    # Actions
+
+    def action_open(self):
+        self.action_unfold()
+
+    def action_unfold(self):
+        entry = self.entry
+        if entry is None or not entry.is_folder:
+            return
+        self._open ^= {entry.path}
+        if entry.path in self._open and entry.path not in self._listings:
+            self.post_message(self.Wanted(entry.path))
+        self._arrange()
+
+    def action_up(self):
+        entry = self.entry
+        if entry is None:
+            return
+        if entry.path in self._open:
+            self.action_unfold()
+        else:
+            self.go_to(entry.path.rpartition("/")[0])
