@@ -13,13 +13,14 @@ spawn       subprocess.Popen whose process is ended after the test
 
 OVERLAY2_RUN_ROOT points to a private folder in every test. Folders lie below one folder per run, in OVERLAY2_TEST_DIR
 or else /var/tmp; a run that leaves a mount or a loop device below it fails. A skip is listed at the end; with
-OVERLAY2_NO_SKIP=1 it is a failure.
+OVERLAY2_NO_SKIP=1 it is a failure. A test that hangs fails after TIME_LIMIT seconds (marker `time_limit(seconds)`).
 """
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -28,6 +29,7 @@ import pytest
 from support import host
 from support import userns as userns_support
 
+TIME_LIMIT = 180
 XFS_SIZE = 512 << 20  # mkfs.xfs wants at least 300 MiB; the file is sparse
 _run_folder = pytest.StashKey["Path"]()
 _left_over = pytest.StashKey["list[str]"]()
@@ -59,6 +61,24 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("root") or "xfs_home" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.skip(reason="needs real root"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """End a test that hangs, such as in the open of a fifo, where it hangs."""
+    marker = item.get_closest_marker("time_limit")
+    seconds = marker.args[0] if marker else TIME_LIMIT
+
+    def expired(_number, _frame):
+        pytest.fail(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(hookwrapper=True)

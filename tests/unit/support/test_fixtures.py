@@ -111,6 +111,18 @@ def test_left_mount_fails_the_run(pytester_run):
     assert host.mounts_below(folder) == []
 
 
+def test_a_hanging_test_fails(pytester_run):
+    done, _folder = pytester_run("""
+        import os, pytest
+        @pytest.mark.time_limit(1)
+        def test_one(real_tmp):
+            os.mkfifo(real_tmp / "fifo")
+            open(real_tmp / "fifo").read()
+    """)
+    assert done.returncode == 1
+    assert "not done after 1 s" in done.stdout
+
+
 def test_skips_are_loud_and_can_be_forbidden(pytester_run):
     text = """
         import pytest
