@@ -1,0 +1,140 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What stands between a task and the driver."""
+from __future__ import annotations
+
+import json
+import logging
+import os
+
+import pytest
+from ansible_collections.strata.overlay2.plugins.module_utils import _module
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import Driver, errors
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.layers import Layer
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.quota import QuotaUsage
+
+testing = pytest.importorskip("ansible.module_utils.testing")
+
+
+@pytest.fixture
+def run(capsys, home):
+    """run(job, **arguments): what a module that does ``job`` says to Ansible (dict)."""
+
+    def call(job, arguments=None, **arguments_given):
+        given = dict({"home": home}, **arguments_given)
+        with testing.patch_module_args(given), pytest.raises(SystemExit):
+            _module.DriverModule(arguments or {}).run(job)
+        return json.loads(capsys.readouterr().out)
+
+    return call
+
+
+def raising(error):
+    def job(module):
+        raise error
+
+    return job
+
+
+def test_a_result_is_passed_on_as_it_is(run):
+    result = run(lambda module: {"changed": True, "path": "/", "size": 7})
+    assert result["changed"]
+    assert result["size"] == 7
+    assert "owner" not in result
+
+
+def test_a_driver_error_is_told_in_parts(run):
+    result = run(raising(errors.LayerInUse("it is held by web", layer="app", path="/x", remedy="Unmount it")))
+    assert result["failed"]
+    assert result["msg"] == "layer app: it is held by web (path: /x). Unmount it"
+    assert (result["error"], result["layer"], result["path"], result["remedy"]) == ("LayerInUse", "app", "/x", "Unmount it")
+    assert "Traceback" not in json.dumps(result)
+
+
+def test_an_error_of_the_system_is_told_likewise(run):
+    result = run(raising(PermissionError(1, "Operation not permitted", "/x")))
+    assert result["failed"]
+    assert result["msg"].startswith("Operation not permitted (path: /x). ")
+    assert result["path"] == "/x"
+
+
+def test_a_bug_is_not_hidden(home):
+    with testing.patch_module_args({"home": home}), pytest.raises(ZeroDivisionError):
+        _module.DriverModule({}).run(lambda module: 1 // 0)
+
+
+def test_warnings_of_the_driver_are_the_tasks(run):
+    log = logging.getLogger("overlay2")
+
+    def job(module):
+        log.info("of no interest")
+        log.warning("layer %s: look here", "web")
+        log.warning("layer %s: look here", "web")
+        log.error("and here")
+        return {"changed": False}
+
+    handlers = list(log.handlers)
+    warnings = [warning if isinstance(warning, str) else str(warning) for warning in run(job)["warnings"]]
+    assert len(warnings) == 2
+    assert "layer web: look here" in warnings[0]
+    assert "and here" in warnings[1]
+    assert log.handlers == handlers
+
+
+@pytest.mark.parametrize(("check_mode", "make_home", "made"), [(False, True, True), (False, False, False), (True, True, False)])
+def test_a_missing_home_is_made_only_where_it_is_needed(run, home, check_mode, make_home, made):
+    missing = os.path.join(home, "new")
+    answers = []
+    run(
+        lambda module: answers.append(module.open_driver(make_home=make_home)) or {},
+        home=missing,
+        _ansible_check_mode=check_mode,
+    )
+    assert (answers[0] is not None) == made
+    assert os.path.isdir(missing) == made
+
+
+def test_check_mode_opens_for_reading(run, home):
+    modes = []
+    for check_mode in (False, True):
+        run(lambda module: modes.append(module.open_driver().read_only) or {}, _ansible_check_mode=check_mode)
+    assert modes == [False, True]
+
+
+def test_a_layer_that_is_needed(run, home):
+    spec = {"id": {"type": "str"}}
+    missing = run(lambda module: {"layer": module.require_layer(module.open_driver())}, spec, id="web")
+    assert missing["error"] == "LayerNotFound"
+    assert missing["path"] == os.path.join(home, "web")
+    assert "overlay2_layer" in missing["remedy"]
+    foreseen = run(
+        lambda module: {"layer": module.require_layer(module.open_driver())}, spec, id="web", _ansible_check_mode=True
+    )
+    assert foreseen["layer"] is None
+    assert "web" in str(foreseen["warnings"])
+
+
+def test_find_layer(home):
+    assert _module.find_layer(None, "web") is None
+    driver = Driver(home)
+    assert _module.find_layer(driver, "web") is None
+    driver.create("web")
+    assert _module.find_layer(driver, "web").id == "web"
+    for nowhere in (None, driver):
+        with pytest.raises(errors.InvalidLayerId):
+            _module.find_layer(nowhere, "../web")
+
+
+def test_records_are_plain_data():
+    layer = Layer("web", None, ("base",), ("l/B",), "W", True, None, None, QuotaUsage(7, 8192, 10, 3))
+    record = _module.layer_record("/home", layer, 12)
+    assert json.loads(json.dumps(record)) == record
+    assert record["upper_dir"] == "/home/web/diff"
+    assert record["quota"] == {"project_id": 7, "limit": 8192, "used": 10, "inodes": 3}
+    assert _module.quota_record(None) is None
+
+
+def test_names_fit_into_json():
+    assert _module.plain_text("/straße") == "/straße"
+    assert _module.plain_text(os.fsdecode(b"/bad\xff")) == "/bad\\udcff"
