@@ -49,8 +49,8 @@ options: {}
 attributes:
   action_group:
     description:
-      - Use C(group/strata.overlay2.overlay2) in C(module_defaults) to set O(home), O(options) and other defaults for all
-        modules of this collection at once.
+      - Use C(group/strata.overlay2.overlay2) in C(module_defaults) to set O(home), O(options) and other defaults for
+        all modules of this collection at once.
     support: full
     membership:
       - strata.overlay2.overlay2

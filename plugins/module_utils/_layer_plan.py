@@ -77,7 +77,7 @@ def plan_present(wanted, actual):
             raise LayerExists(
                 "the layer exists with %s" % difference,
                 layer=layer.id,
-                remedy="That can't be changed in place; use another id, or set force to remove the layer and make it anew",
+                remedy="Use another id, or set force to remove the layer and make it anew",
             )
         refuse_if_used(actual, "made anew", "Remove the layers above and unmount it for its holders first")
         kept = wanted._replace(
@@ -150,7 +150,8 @@ def structural_difference(wanted, layer):
     """In words, what the layer has that it can't have as wanted; "" if nothing. What is not known does not differ."""
     differences = []
     if None not in (wanted.parent, layer.parent) and wanted.parent != layer.parent:
-        differences.append("%s, not %s" % tuple("parent %s" % p if p else "no parent" for p in (layer.parent, wanted.parent)))
+        has, should_have = ("parent %s" % parent if parent else "no parent" for parent in (layer.parent, wanted.parent))
+        differences.append("%s, not %s" % (has, should_have))
     if None not in (wanted.read_write, layer.read_write) and wanted.read_write != layer.read_write:
         differences.append("read_write %s" % str(layer.read_write).lower())
     return " and ".join(differences)
@@ -181,7 +182,8 @@ def check_quota(wanted, read_write):
     :raises QuotaNotSupported: the home has no quotas.
     """
     if not read_write:
-        raise OptionError("a quota needs a read-write layer", layer=wanted.id, remedy="Set read_write, or leave out size")
+        remedy = "Set read_write, or leave out size"
+        raise OptionError("a quota needs a read-write layer", layer=wanted.id, remedy=remedy)
     if wanted.no_quota:
         raise QuotaNotSupported(
             "a quota needs XFS mounted with pquota: %s" % wanted.no_quota,

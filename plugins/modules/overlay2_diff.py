@@ -28,8 +28,8 @@ attributes:
     support: full
     details:
       - The archive is made and measured, and not written.
-      - Where the comparison takes mounts, which is so for another O(parent) than the layer's own, they are made for that
-        moment in check mode too.
+      - Where the comparison takes mounts, which is so for another O(parent) than the layer's own, they are made for
+        that moment in check mode too.
       - A layer that does not exist is a warning in check mode, as an earlier task may be about to make it.
   diff_mode:
     support: full
@@ -255,7 +255,8 @@ def parent_of(layer, parent):
     if parent is not None:
         return parent
     if layer.parent is None:
-        raise LayerDamaged("its lower chain is broken, so its parent can't be told", layer=layer.id, remedy="Name a parent")
+        message = "its lower chain is broken, so its parent can't be told"
+        raise LayerDamaged(message, layer=layer.id, remedy="Name a parent")
     return layer.parent
 
 
@@ -305,8 +306,10 @@ def manage(module):
 
 def difference(before, after, changes):
     """What diff mode shows: the archive's digests, and what the new one has in it."""
-    listed = ["%s %s" % (change["kind"], change["path"]) for change in changes]
-    return {"before": {"dest_digest": before}, "after": dict({"dest_digest": after}, **({"changes": listed} if listed else {}))}
+    result = {"before": {"dest_digest": before}, "after": {"dest_digest": after}}
+    if changes:
+        result["after"]["changes"] = ["%s %s" % (change["kind"], change["path"]) for change in changes]
+    return result
 
 
 def main():

@@ -24,7 +24,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - A O(parent) or O(src) that does not exist is a warning in check mode, as an earlier task may be about to make it.
+      - A O(parent) or O(src) that does not exist is a warning in check mode, as an earlier task may be about to make
+        it.
   diff_mode:
     support: full
   idempotent:
@@ -179,7 +180,7 @@ layer:
       type: dict
       contains:
         project_id:
-          description: The XFS project that counts for the layer; null in check mode for a quota that is still to be set.
+          description: The XFS project that counts for the layer; null in check mode for one that is still to be made.
           type: int
           sample: 7
         limit:
@@ -215,7 +216,6 @@ import dataclasses
 import os
 from contextlib import contextmanager
 
-from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, find_layer, layer_record
 from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import (
     Actual,
     Wanted,
@@ -223,6 +223,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import
     plan_present,
     state_of,
 )
+from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, find_layer, layer_record
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.digests import checked_digest, diff_id_of
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import (
     ArchiveError,

@@ -11,7 +11,8 @@ module: overlay2_mount
 short_description: Mount and unmount layers of an overlay2 home, each for a named holder
 version_added: 0.1.0
 description:
-  - Mounts a layer together with those below it, and remembers for whom. A layer stays mounted as long as anybody holds it.
+  - Mounts a layer together with those below it, and remembers for whom. A layer stays mounted as long as anybody holds
+    it.
   - A holder is a name, such as a service's. It counts once however often the task runs, so a play that runs twice holds
     once, and the play that ends the service lets go of just that.
   - References are shared by all processes of the host and are void after a reboot, as the mounts are.
@@ -39,8 +40,8 @@ options:
   state:
     description:
       - V(mounted) sees to it that the layer is mounted and O(holder) holds it.
-      - V(unmounted) sees to it that O(holder) does not hold it. It is unmounted when nobody else does, and that includes a
-        mount which nobody holds. A layer that does not exist is fine.
+      - V(unmounted) sees to it that O(holder) does not hold it. It is unmounted when nobody else does, and that includes
+        a mount which nobody holds. A layer that does not exist is fine.
     type: str
     choices: [mounted, unmounted]
     default: mounted
@@ -93,7 +94,8 @@ EXAMPLES = r"""
 RETURN = r"""
 path:
   description:
-    - Where the layer's files are, those below included. A base, which has nothing below, is its own folder and needs no mount.
+    - Where the layer's files are, those below included. A base, which has nothing below, is its own folder and needs no
+      mount.
     - When the module failed, the file or folder that the error is about; null if it is about none.
   returned: always
   type: str

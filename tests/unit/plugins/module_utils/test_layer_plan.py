@@ -5,7 +5,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import Actual, Wanted, plan_absent, plan_present
+from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import (
+    Actual,
+    Wanted,
+    plan_absent,
+    plan_present,
+)
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import errors
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.layers import Layer
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.quota import QuotaUsage

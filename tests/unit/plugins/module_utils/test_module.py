@@ -48,7 +48,8 @@ def test_a_driver_error_is_told_in_parts(run):
     result = run(raising(errors.LayerInUse("it is held by web", layer="app", path="/x", remedy="Unmount it")))
     assert result["failed"]
     assert result["msg"] == "layer app: it is held by web (path: /x). Unmount it"
-    assert (result["error"], result["layer"], result["path"], result["remedy"]) == ("LayerInUse", "app", "/x", "Unmount it")
+    parts = {key: result[key] for key in ("error", "layer", "path", "remedy")}
+    assert parts == {"error": "LayerInUse", "layer": "app", "path": "/x", "remedy": "Unmount it"}
     assert "Traceback" not in json.dumps(result)
 
 
@@ -82,7 +83,9 @@ def test_warnings_of_the_driver_are_the_tasks(run):
     assert log.handlers == handlers
 
 
-@pytest.mark.parametrize(("check_mode", "make_home", "made"), [(False, True, True), (False, False, False), (True, True, False)])
+@pytest.mark.parametrize(
+    ("check_mode", "make_home", "made"), [(False, True, True), (False, False, False), (True, True, False)]
+)
 def test_a_missing_home_is_made_only_where_it_is_needed(run, home, check_mode, make_home, made):
     missing = os.path.join(home, "new")
     answers = []

@@ -77,6 +77,7 @@ def test_the_parent_is_the_layers_own_unless_named():
 
 
 def test_difference():
-    assert difference("sha256:1", "sha256:1", []) == {"before": {"dest_digest": "sha256:1"}, "after": {"dest_digest": "sha256:1"}}
+    same = {"dest_digest": "sha256:1"}
+    assert difference("sha256:1", "sha256:1", []) == {"before": same, "after": same}
     changes = [{"path": "/etc", "kind": "modified"}]
     assert difference(None, "sha256:1", changes)["after"] == {"dest_digest": "sha256:1", "changes": ["modified /etc"]}

@@ -38,7 +38,8 @@ def test_a_new_layer_whose_parent_is_still_to_come():
 
 
 def test_an_existing_layer_keeps_what_is_not_touched():
-    there = Actual(Layer("web", "middle", ("middle", "base"), ("l/M", "l/B"), "W", True, True, None, QuotaUsage(7, 8192, 10, 3)))
+    quota = QuotaUsage(7, 8192, 10, 3)
+    there = Actual(Layer("web", "middle", ("middle", "base"), ("l/M", "l/B"), "W", True, True, quota=quota))
     layer = planned(Wanted("web", src="a.tar", diff_id=DIGEST, size=4096), there)
     assert (layer.link, layer.committed, layer.diff_id) == ("W", True, DIGEST)
     assert layer.quota == QuotaUsage(7, 4096, 10, 3)

@@ -5,7 +5,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.strata.overlay2.plugins.modules.overlay2_mount import Mount, plan_mounted, plan_unmounted, state_of
+from ansible_collections.strata.overlay2.plugins.modules.overlay2_mount import (
+    Mount,
+    plan_mounted,
+    plan_unmounted,
+    state_of,
+)
 
 NOBODY = Mount(False, {}, False)
 ANSIBLE = Mount(False, {"ansible": 1}, True)
