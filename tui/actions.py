@@ -91,7 +91,9 @@ class Actions:
         sections = [(screen.MODE.capitalize(), screen.HELP, _own(screen))]
         if focused is not None and not isinstance(focused, Input):
             sections.append(("Here", getattr(type(focused), "HELP", "") or "", _own(focused)))
-        sections.append(("Everywhere", "Ctrl+P opens the palette: every command by its name. The mouse works too.", _own(self)))
+        sections.append(
+            ("Everywhere", "Ctrl+P opens the palette: every command by its name. The mouse works too.", _own(self))
+        )
         self.push_screen(Help(help_lines(sections)))
 
     def get_system_commands(self, screen):
@@ -138,7 +140,9 @@ class Actions:
         if not isinstance(self.screen, HomeScreen) or self.screen.snapshot is None:
             return
         name = report.file_name(self.screen.snapshot, self.current_mode, "txt")
-        self.push_screen(Ask("Export to which new file? .txt this view, .json all facts, .svg a picture", name), self._export)
+        self.push_screen(
+            Ask("Export to which new file? .txt this view, .json all facts, .svg a picture", name), self._export
+        )
 
     def _export(self, path):
         if not path:

@@ -83,7 +83,9 @@ class Overlay2App(actions.Actions, App):
         self.theme = "textual-dark"
         if self._live is not None:
             self.run_worker(self._live.poller.run, name="following", group="follow", thread=True, exit_on_error=False)
-            self.run_worker(self._live.poller.run_sizes, name="measuring", group="sizes", thread=True, exit_on_error=False)
+            self.run_worker(
+                self._live.poller.run_sizes, name="measuring", group="sizes", thread=True, exit_on_error=False
+            )
 
     def on_unmount(self):
         if self._live is not None:

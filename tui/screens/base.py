@@ -122,4 +122,7 @@ def vanished_lines(layer, snapshot):
         return [("The home is empty: no layer has been created in it yet.", "dim")]
     if not layer:
         return [("No layer is chosen. Go to the layers with 1.", "dim")]
-    return [("This layer is gone: it was removed after it was chosen.", "warn"), ("Go back to the layers with 1.", "dim")]
+    return [
+        ("This layer is gone: it was removed after it was chosen.", "warn"),
+        ("Go back to the layers with 1.", "dim"),
+    ]

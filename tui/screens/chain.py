@@ -97,7 +97,7 @@ class ChainScreen(HomeScreen):
 
     def show(self):
         facts = self.facts
-        grid, panel = self.query_one(ChainGrid), self.query_one(Panel)
+        grid, panel = self.query_one(ChainGrid), self.query_one("#options", Panel)
         if facts is None:
             grid.set_keys([])
             panel.set_lines(vanished_lines(self.selected, self.snapshot))
@@ -150,7 +150,7 @@ class ChainScreen(HomeScreen):
         if mount is not None and mount.entries:
             lines += ["", *kernel_lines(mount.entries[-1])]
         lines += [""] * bool(facts.layer.problems) + [[("! ", "bad"), (text, "")] for text in facts.layer.problems]
-        self.query_one(Panel).set_lines(lines)
+        self.query_one("#options", Panel).set_lines(lines)
 
 
 def plan_lines(plan):
@@ -160,7 +160,11 @@ def plan_lines(plan):
     return [
         [("method  ", "dim"), (_METHODS.get(plan.method, plan.method), "")],
         [("kind    ", "dim"), (f"{kind}; {len(plan.lowers)} lower folders", "")],
-        [("length  ", "dim"), (bar(share, 16), fullness(share)), (f" {plan.length} of {DATA_MAX} bytes that fit one page", "")],
+        [
+            ("length  ", "dim"),
+            (bar(share, 16), fullness(share)),
+            (f" {plan.length} of {DATA_MAX} bytes that fit one page", ""),
+        ],
         [("target  ", "dim"), (printable(plan.target), "")],
         [("options ", "dim"), (printable(plan.data), "")],
     ]
@@ -174,7 +178,10 @@ def kernel_lines(entry):
         [("mount   ", "dim"), (f"{entry.mount_id} on {entry.parent_id}, device {entry.device}", "")],
         [("lowers  ", "dim"), (str(lowers) if lowers is not None else "not shown", "")],
         [("options ", "dim"), (",".join(entry.options), "")],
-        [("super   ", "dim"), (printable(",".join(o for o in entry.super_options if not o.startswith("lowerdir"))), "")],
+        [
+            ("super   ", "dim"),
+            (printable(",".join(o for o in entry.super_options if not o.startswith("lowerdir"))), ""),
+        ],
     ]
 
 

@@ -32,10 +32,14 @@ class FilesScreen(HomeScreen):
     """The files of the selected layer."""
 
     MODE = "files"
-    HELP = "What the selected layer added (+), changed (~) and deleted (-); or, merged, all that shows when it is mounted."
+    HELP = (
+        "What the selected layer added (+), changed (~) and deleted (-); or, merged, all that shows when it is mounted."
+    )
     BINDINGS = [
         Binding("m", "merge", "Own/merged", tooltip="Switch between the layer's own changes and the merged view"),
-        Binding("w", "waste", "Waste", tooltip="Measure what the chain stores and does not show; this reads every folder"),
+        Binding(
+            "w", "waste", "Waste", tooltip="Measure what the chain stores and does not show; this reads every folder"
+        ),
         Binding("tab", "app.focus_next", "Next pane", show=False, tooltip="To the next pane"),
     ]
 
@@ -74,7 +78,7 @@ class FilesScreen(HomeScreen):
             yield Panel("File", id="file")
 
     def show(self):
-        facts, grid, panel = self.facts, self.query_one(FileGrid), self.query_one(Panel)
+        facts, grid, panel = self.facts, self.query_one(FileGrid), self.query_one("#file", Panel)
         if facts is None:
             self._shown = None
             grid.clear("")
@@ -95,7 +99,9 @@ class FilesScreen(HomeScreen):
         grid = self.query_one(FileGrid)
         lines = []
         for key in grid.keys:
-            sign, name, size, mode, owner = ("".join(t for t, _m in c) if isinstance(c, list) else c[0] for c in grid.cells(key))
+            sign, name, size, mode, owner = (
+                "".join(t for t, _m in c) if isinstance(c, list) else c[0] for c in grid.cells(key)
+            )
             lines.append(f"{sign} {mode} {size:>10} {owner:<14} {name}")
         return lines
 
@@ -169,12 +175,17 @@ class FilesScreen(HomeScreen):
             self.post_message(self.Looked(layer, entry.path, lines))
 
     def on_files_screen_looked(self, message: Looked):
-        if self._shown is not None and self._shown[0] == message.layer and self.query_one(FileGrid).current == message.path:
+        if (
+            self._shown is not None
+            and self._shown[0] == message.layer
+            and self.query_one(FileGrid).current == message.path
+        ):
             self._show_panel(message.lines)
 
     def _show_panel(self, lines):
-        waste = [*self._waste, ""] if self._waste else []
-        self.query_one(Panel).set_lines([*waste, *lines])
+        """The facts of a file with the chain's score below; or, without any, all that is known of the waste."""
+        waste = self._waste or []
+        self.query_one("#file", Panel).set_lines([*lines, "", *waste[:2]] if lines and waste else lines or waste)
 
     # Waste
 
@@ -219,14 +230,22 @@ def fact_lines(facts):
     _sign, word, meaning = SIGNS[entry.kind]
     lines = [
         [(printable(facts.path), "strong")],
-        [(files.type_of(info), ""), (f", {word} by this layer" if word else f", from {short(entry.owner)}", meaning or "dim")],
+        [
+            (files.type_of(info), ""),
+            (f", {word} by this layer" if word else f", from {short(entry.owner)}", meaning or "dim"),
+        ],
     ]
     if entry.opaque:
         lines.append([("opaque: hides the folder of that name in every layer below", "warn")])
     if facts.link_target is not None:
         lines.append([("leads to ", "dim"), (printable(facts.link_target), "")])
     if stat.S_ISREG(info.st_mode):
-        lines.append([("size     ", "dim"), (f"{human_size(info.st_size)}, {info.st_nlink} name{'s' * (info.st_nlink != 1)}", "")])
+        lines.append(
+            [
+                ("size     ", "dim"),
+                (f"{human_size(info.st_size)}, {info.st_nlink} name{'s' * (info.st_nlink != 1)}", ""),
+            ]
+        )
     if stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode):
         lines.append([("device   ", "dim"), (f"{info.st_rdev >> 8 & 0xFFF}:{info.st_rdev & 0xFF}", "")])
     lines += [

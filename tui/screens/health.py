@@ -67,7 +67,9 @@ class HealthScreen(HomeScreen):
         self.query_one("#owners", Panel).set_lines(lines)
 
     def text(self):
-        return [f"! {remark.layer or 'home'}: {remark.text}" for remark in self.snapshot.wrongs] or ["Nothing wrong was found."]
+        return [f"! {remark.layer or 'home'}: {remark.text}" for remark in self.snapshot.wrongs] or [
+            "Nothing wrong was found."
+        ]
 
     def _show_remark(self):
         remark = self.query_one(ProblemGrid).remark

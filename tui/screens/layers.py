@@ -28,7 +28,12 @@ class LayersScreen(HomeScreen):
     MODE = "layers"
     HELP = "All layers: what they stand on, how large they are, what is mounted. Enter opens a layer's files."
     BINDINGS = [
-        Binding("slash", "filter", "Filter", tooltip="Show what matches only: words of ids, holders, or rw, ro, mounted, broken"),
+        Binding(
+            "slash",
+            "filter",
+            "Filter",
+            tooltip="Show what matches only: words of ids, holders, or rw, ro, mounted, broken",
+        ),
         Binding("escape", "clear", "Clear", show=False, tooltip="Show everything again"),
         Binding("o", "owner", "Owner of path", tooltip="Go to the layer that a path of this one comes from"),
     ]
@@ -125,10 +130,17 @@ def detail_lines(snapshot, facts):
     lines.append([("kind     ", "dim"), (_kind_text(facts), "")])
     size = snapshot.sizes.get(layer.id)
     why = snapshot.unsized.get(layer.id)
-    lines.append([("size     ", "dim"), (f"can't be measured: {why}", "bad") if why else (human_size(size) if size is not None else "…", "")])
+    lines.append(
+        [
+            ("size     ", "dim"),
+            (f"can't be measured: {why}", "bad") if why else (human_size(size) if size is not None else "…", ""),
+        ]
+    )
     if layer.quota:
         limit = human_size(layer.quota.limit) if layer.quota.limit else "no limit"
-        lines.append([("quota    ", "dim"), (f"{human_size(layer.quota.used)} of {limit}, {layer.quota.inodes} inodes", "")])
+        lines.append(
+            [("quota    ", "dim"), (f"{human_size(layer.quota.used)} of {limit}, {layer.quota.inodes} inodes", "")]
+        )
     if facts.made:
         lines.append([("made     ", "dim"), (time_text(facts.made), "")])
     lines.append([("link     ", "dim"), (f"l/{layer.link}" if layer.link else "none", "" if layer.link else "bad")])
@@ -138,7 +150,10 @@ def detail_lines(snapshot, facts):
         state = "mounted" if mount.mounted else "in another mount namespace" if mount.elsewhere else "not mounted"
         lines.append([("mount    ", "dim"), (state, "good" if mount.mounted else "")])
         lines.append([("held by  ", "dim"), (holders_text(mount.holders), "")])
-        lines += [[("! " if remark.wrong else "· ", "bad" if remark.wrong else "dim"), (remark.text, "")] for remark in mount.remarks]
+        lines += [
+            [("! " if remark.wrong else "· ", "bad" if remark.wrong else "dim"), (remark.text, "")]
+            for remark in mount.remarks
+        ]
     if layer.problems:
         lines += ["", ("Problems", "bad"), *([("! ", "bad"), (text, "")] for text in layer.problems)]
     return lines

@@ -102,7 +102,7 @@ class MountsScreen(HomeScreen):
             self.post_message(ShowScreen("layers", mount.id))
 
     def _show_mount(self, mount):
-        panel = self.query_one(Panel)
+        panel = self.query_one("#mount", Panel)
         panel.border_title = mount.title if mount else "Mount"
         panel.set_lines(mount_lines(mount) if mount else [])
 

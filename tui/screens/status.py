@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from overlay2.units import human_size
-from textual.containers import Horizontal
 
 from ..messages import LayerChosen, ShowScreen
 from ..widgets.grid import Column, Grid
@@ -67,12 +66,13 @@ class StatusScreen(HomeScreen):
     """The driver's Status, space and quotas."""
 
     MODE = "status"
-    HELP = "What the driver says of this host and what that means; room on the file system; quotas with a short history."
+    HELP = (
+        "What the driver says of this host and what that means; room on the file system; quotas with a short history."
+    )
 
     def body(self):
-        with Horizontal(id="upper"):
-            yield Panel("Status", id="features")
-            yield Panel("Space", id="space")
+        yield Panel("Status", id="features")
+        yield Panel("Space", id="space")
         yield QuotaGrid(id="quotas")
 
     def show(self):
@@ -82,7 +82,11 @@ class StatusScreen(HomeScreen):
 
     def text(self):
         return [
-            "".join(text for text, _meaning in line) if isinstance(line, list) else line[0] if isinstance(line, tuple) else line
+            "".join(text for text, _meaning in line)
+            if isinstance(line, list)
+            else line[0]
+            if isinstance(line, tuple)
+            else line
             for line in [*feature_lines(self.snapshot), "", *space_lines(self.snapshot)]
         ]
 
@@ -119,21 +123,31 @@ def space_lines(snapshot):
         return [("The space left is not known.", "dim")]
     share = space.used / space.total if space.total else 0.0
     lines = [
-        [("bytes  ", "dim"), (bar(share, 12), fullness(share)), (f" {share:.0%}", "strong")],
-        f"       {human_size(space.used)} of {human_size(space.total)}",
-        f"       {human_size(space.available)} available",
+        [
+            ("bytes  ", "dim"),
+            (bar(share, 10), fullness(share)),
+            (f" {share:4.0%} ", "strong"),
+            (f"{human_size(space.used)} of {human_size(space.total)}, {human_size(space.available)} available", ""),
+        ],
     ]
     if space.inodes:
         share = space.inodes_used / space.inodes
         lines += [
-            [("inodes ", "dim"), (bar(share, 12), fullness(share)), (f" {share:.0%}", "strong")],
-            f"       {space.inodes_used} of {space.inodes}",
+            [
+                ("inodes ", "dim"),
+                (bar(share, 10), fullness(share)),
+                (f" {share:4.0%} ", "strong"),
+                (f"{space.inodes_used} of {space.inodes}", ""),
+            ],
         ]
     history = snapshot.history.get("", ())
     if len(history) > 1:
         change = history[-1] - history[0]
         lines += [
-            [("use    ", "dim"), (trend(history, 24), "accent")],
-            f"       {'+' if change >= 0 else '-'}{human_size(abs(change))} over {len(history)} looks",
+            [
+                ("use    ", "dim"),
+                (trend(history, 24), "accent"),
+                (f" {'+' if change >= 0 else '-'}{human_size(abs(change))} over {len(history)} looks", ""),
+            ],
         ]
     return lines

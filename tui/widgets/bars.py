@@ -96,7 +96,10 @@ class Choices(Static):
     def render(self):
         line = []
         for key, name in self.items:
-            line += [(f"[{name}]" if key == self.chosen else f" {name} ", "title" if key == self.chosen else "dim"), (" ", "")]
+            line += [
+                (f"[{name}]" if key == self.chosen else f" {name} ", "title" if key == self.chosen else "dim"),
+                (" ", ""),
+            ]
         return content(line)
 
     def on_click(self, event: events.Click):

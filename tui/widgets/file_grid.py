@@ -31,7 +31,8 @@ class FileGrid(Grid):
     HELP = "+ added, ~ changed, - deleted by this layer; no sign: it comes from below as it is."
 
     BINDINGS = [
-        Binding("space,right,l", "unfold", "Open/fold", tooltip="Open or fold a folder"),
+        Binding("enter", "open", "Open", show=False, tooltip="Open or fold a folder"),
+        Binding("space,right,l", "unfold", "Open/fold", key_display="space", tooltip="Open or fold a folder"),
         Binding("left,h", "up", "To folder", show=False, tooltip="Fold the folder, or go to the one it is in"),
     ]
 

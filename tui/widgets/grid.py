@@ -48,10 +48,10 @@ class Grid(ScrollView, can_focus=True):
         background: $background;
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
-        & > .grid--header { color: $text-muted; background: $surface; text-style: bold; }
+        & > .grid--header { color: $foreground-muted; background: $surface; text-style: bold; }
         & > .grid--cursor { background: $surface-lighten-1; text-style: bold; }
         &:focus > .grid--cursor { background: $block-cursor-background; color: $block-cursor-foreground; text-style: bold; }
-        & > .grid--dim { color: $text-muted; }
+        & > .grid--dim { color: $foreground-muted; }
         & > .grid--strong { text-style: bold; }
         & > .grid--accent { color: $text-accent; }
         & > .grid--good { color: $text-success; }
@@ -221,7 +221,7 @@ class Grid(ScrollView, can_focus=True):
         return Strip(segments).adjust_cell_length(width, row)
 
     def _foreground(self, meaning):
-        style = self.get_component_rich_style(f"grid--{meaning}", partial=True)
+        style = self.get_component_rich_style(f"grid--{meaning}")  # not partial: that would lose what fades it
         return Style(color=style.color, bold=style.bold)
 
     # Input

@@ -24,8 +24,8 @@ class LayerGrid(Grid):
     BINDINGS = [
         Binding("space", "fold", "Fold", tooltip="Hide or show what stands on this layer"),
         Binding("s", "sort", "Sort", tooltip="Sort by the tree, size, age, depth or name, in turn"),
-        Binding("u", "parent", "Parent", tooltip="Go to the layer this one stands on"),
-        Binding("d", "child", "Child", tooltip="Go to the first layer on this one, then to its neighbours"),
+        Binding("u", "parent", "Parent", show=False, tooltip="Go to the layer this one stands on"),
+        Binding("d", "child", "Child", show=False, tooltip="Go to the first layer on this one, then to its neighbours"),
     ]
 
     def __init__(self, *, id=None):
@@ -59,7 +59,11 @@ class LayerGrid(Grid):
         self._mounts = {mount.id: mount for mount in snapshot.mounts}
         self.now = snapshot.taken
         same = old is not None and old.layers is snapshot.layers
-        if same and (self.order != "size" or old.sizes is snapshot.sizes) and (not self.filter or old.mounts is snapshot.mounts):
+        if (
+            same
+            and (self.order != "size" or old.sizes is snapshot.sizes)
+            and (not self.filter or old.mounts is snapshot.mounts)
+        ):
             self.refresh()
         else:
             self.rearrange()

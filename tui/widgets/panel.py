@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from .spans import content
+from .spans import content, hang
 
 
 class Panel(VerticalScroll):
@@ -44,4 +44,13 @@ class Panel(VerticalScroll):
         """Show these; nothing happens where they are shown already, so that the scroll position stays."""
         if lines != self._lines:
             self._lines = lines
-            self.query_one(Static).update(content(*lines))
+            self._wrap()
+
+    def on_resize(self):
+        self._wrap()
+
+    def _wrap(self):
+        # One cell is left for the scrollbar that may come.
+        width = self.size.width - 1
+        wrapped = [part for line in self._lines or () for part in (hang(line, width) if width > 0 else [line])]
+        self.query_one(Static).update(content(*wrapped))

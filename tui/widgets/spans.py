@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
@@ -12,7 +14,7 @@ from textual.content import Content
 #: Signs and words carry the same news as colours do, so nothing is lost without them.
 STYLES = {
     "": "",
-    "dim": "$text-muted",
+    "dim": "$foreground-muted",
     "strong": "bold",
     "accent": "$text-accent",
     "good": "$text-success",
@@ -21,6 +23,8 @@ STYLES = {
     "title": "bold $text-primary",
 }
 
+#: The narrowest column that text is wrapped into.
+_LEAST_HANGING = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LEVELS = "▁▂▃▄▅▆▇█"
 
@@ -59,6 +63,20 @@ def fit(line, width, right=False):
         kept.append((text, meaning))
         room -= size
     return [*kept, ("…", "dim")] if width > 0 else []
+
+
+def hang(line, width):
+    """A line wrapped to ``width`` cells, what follows its first line standing below its last piece: list of lines.
+
+    Only a line of several pieces hangs; others are the terminal's to wrap.
+    """
+    pieces = spans(line)
+    text, meaning = pieces[-1]
+    left = sum(cell_len(piece) for piece, _meaning in pieces[:-1])
+    if len(pieces) < 2 or not left or width - left < _LEAST_HANGING or left + cell_len(text) <= width:
+        return [line]
+    wrapped = textwrap.wrap(text, width - left, drop_whitespace=True) or [""]
+    return [[*pieces[:-1], (wrapped[0], meaning)], *([(" " * left, ""), (more, meaning)] for more in wrapped[1:])]
 
 
 def bar(share, width):
