@@ -14,6 +14,7 @@ but a folder also of size or modification time. Contents are not read.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import os
@@ -22,6 +23,8 @@ from typing import Dict, List, NamedTuple, Optional, Set
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SECOND = 10**9
+#: Characters of a path, of up to four bytes each, that surely fit into PATH_MAX.
+_SHORT = 1000
 _CAPABILITY = "security.capability"
 
 
@@ -106,7 +109,8 @@ def overlay_changes(upper, lowers, xattr_class):
     while pending:
         folder, below, alone = pending.pop()
         here = listing(upper, folder)
-        alone = view.is_opaque(upper, folder) or alone
+        # The kernel asks no layer's uppermost folder whether it is opaque.
+        alone = (view.is_opaque(upper, folder) and bool(folder)) or alone
         if alone:
             for name in view.names(below, folder):
                 if name not in here:
@@ -193,7 +197,26 @@ class LowerView:
 
 
 def _open(root, folder):
-    return os.open(folder[1:] or ".", _DIRECTORY, dir_fd=root)
+    path = folder[1:] or "."
+    if len(path) <= _SHORT:
+        return os.open(path, _DIRECTORY, dir_fd=root)
+    with _brought_near(root, path) as (near, rest):
+        return os.open(rest, _DIRECTORY, dir_fd=near)
+
+
+@contextlib.contextmanager
+def _brought_near(root, path):
+    """A path longer than the kernel takes in one piece: yields an open folder on the way and the rest from there."""
+    current = os.dup(root)
+    try:
+        while len(path) > _SHORT:
+            cut = path.rindex("/", 0, _SHORT)
+            below = os.open(path[:cut], _DIRECTORY, dir_fd=current)
+            os.close(current)
+            current, path = below, path[cut + 1 :]
+        yield current, path
+    finally:
+        os.close(current)
 
 
 def listing(root, folder):
@@ -216,8 +239,12 @@ def listing(root, folder):
 
 
 def lstat(root, path):
+    """What lstat(2) says of a path below an open folder; None where there is nothing."""
     try:
-        return os.stat(path[1:], dir_fd=root, follow_symlinks=False)
+        if len(path) <= _SHORT:
+            return os.stat(path[1:], dir_fd=root, follow_symlinks=False)
+        with _brought_near(root, path[1:]) as (near, rest):
+            return os.stat(rest, dir_fd=near, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -239,7 +266,7 @@ def differs(path, new, old):
         return True
     if (here.st_ino, here.st_ctime_ns) == (there.st_ino, there.st_ctime_ns):
         return False  # one inode seen twice: any change of an attribute would have changed its ctime
-    return stat.S_ISREG(here.st_mode) and _capability(new.root, path) != _capability(old.root, path)
+    return _capability(new.root, path) != _capability(old.root, path)
 
 
 def _same_time(one, other):
@@ -251,7 +278,10 @@ def _same_time(one, other):
 
 def _capability(root, path):
     try:
-        return os.getxattr("/proc/self/fd/%d%s" % (root, path), _CAPABILITY, follow_symlinks=False)
+        if len(path) <= _SHORT:
+            return os.getxattr("/proc/self/fd/%d%s" % (root, path), _CAPABILITY, follow_symlinks=False)
+        with _brought_near(root, path[1:]) as (near, rest):
+            return os.getxattr("/proc/self/fd/%d/%s" % (near, rest), _CAPABILITY, follow_symlinks=False)
     except OSError:
         return b""
 

@@ -17,7 +17,7 @@ import os
 import stat
 
 from . import mounts
-from .changes import ChangeKind, NotComparable, compare, overlay_changes
+from .changes import ChangeKind, NotComparable, compare, lstat, overlay_changes
 from .errors import ChangedWhileRead, DigestMismatch, LayerDamaged, Overlay2Error, ReadOnlyDriver, from_os_error
 from .idmap import IDENTITY
 from .layers import DIFF, MERGED, STAGING, WORK
@@ -175,8 +175,8 @@ class Content:
         """Bytes that the layer adds to ``parent`` (int); moby's DiffSize."""
         if self.is_native(layer, parent):
             return self.own_size(layer)
-        with self._mounted(layer) as path:
-            return _size_of(path, self.changes(layer, parent))
+        with _named(layer), self._mounted(layer) as path, contextlib.ExitStack() as stack:
+            return _size_of(_opened(stack, path), self.changes(layer, parent))
 
     def own_size(self, layer, progress=None):
         """Bytes of the files in the layer's own folder (int); moby's directory.Size of it.
@@ -218,15 +218,17 @@ class Content:
 
 
 def _size_of(root, changes):
-    """Bytes of the files that were added or modified (int); moby's archive.ChangesSize."""
+    """Bytes of the files that were added or modified (int); moby's archive.ChangesSize.
+
+    :param root: the layer's folder, open (int).
+    """
     total, seen = 0, set()
     for change in changes:
         if change.kind == ChangeKind.DELETE:
             continue
-        try:
-            info = os.lstat(root + change.path)
-        except FileNotFoundError:
-            log.info("vanished while its size was taken: %s%s", root, change.path)
+        info = lstat(root, change.path)
+        if info is None:
+            log.info("vanished while its size was taken: %s", change.path)
             continue
         if stat.S_ISDIR(info.st_mode):
             continue

@@ -245,7 +245,7 @@ class ChainView:
             info = lstat(self._top, path or "/.")
             if info is None or not stat.S_ISDIR(info.st_mode):
                 return False
-            if self._rules.is_opaque(self._top, path):
+            if self._rules.is_opaque(self._top, path) and path:  # the kernel does not ask a layer's uppermost folder
                 return True
         return False
 
