@@ -35,6 +35,7 @@ class Store:
         self.home = os.path.join(self.root, "overlay")
         # A configuration of our own: the host's may add mount options (Debian's: nodev) and image stores.
         self._config = os.path.join(folder, "storage.conf")
+        os.makedirs(folder, exist_ok=True)
         with open(self._config, "w") as config:
             config.write(f'[storage]\ndriver = "overlay"\ngraphroot = "{self.root}"\nrunroot = "{self.runroot}"\n')
 
