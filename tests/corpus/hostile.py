@@ -158,6 +158,8 @@ SYMLINKS = [
              symlink(b"l", b"../outside/secret"), hardlink(b"h", b"l", mode=0o777, uid=1, gid=1, mtime=7)),
     harmless("link-as-last-name-of-folder-times", {b"d": Link(b"../outside")}, folder(b"d", mtime=77),
              symlink(b"d", b"../outside")),
+    harmless("link-as-parent-of-folder-times", {b"d": Link(b"../outside")}, folder(b"d/e", mtime=77),
+             symlink(b"d", b"../outside")),
     harmless("link-over-fifo", {b"p": Link(b"../outside/secret")}, header(b"p", b"6", mode=0o777),
              symlink(b"p", b"../outside/secret")),
 ]  # fmt: skip

@@ -73,7 +73,9 @@ def names(target):
     :raises OSError: any other refusal.
     """
     try:
-        return os.listxattr(target, follow_symlinks=not isinstance(target, (str, bytes)))
+        if isinstance(target, int):
+            return os.listxattr(target)
+        return os.listxattr(target, follow_symlinks=False)
     except OSError as error:
         if error.errno in _ABSENT:
             return []

@@ -18,6 +18,7 @@ import zlib
 
 from ..errors import ArchiveError, CorruptArchive, OptionError, from_os_error
 from . import zstd
+from .beside import Beside
 
 #: First bytes of each format: RFC 1952, bzip2 (its version and level are text that a file name may start with, so the
 #: magic of the first block or of the end belongs to it), the .xz file format, RFC 8878 with its skippable frames.
@@ -29,7 +30,9 @@ _MAGICS = (
 )
 _LONGEST_MAGIC = 10
 
+#: Compressed bytes that are read at once, and uncompressed ones that are made at once.
 _CHUNK = 1 << 17
+_PIECE = 1 << 20
 
 #: Most memory for one xz stream: its ``-9`` needs 65 MiB, and a header may ask for 4 GiB.
 _XZ_MEMORY = 256 << 20
@@ -99,6 +102,8 @@ def _present(result):
 class _Inflated(io.RawIOBase):
     """Uncompressed bytes of a stream in one of the formats that the standard library reads.
 
+    While a piece is used, the next one is made beside. Compressed bytes are read in between, by the caller's thread.
+
     :param start: makes a decompressor for one member, with ``decompress(data, max_length)``, ``eof``, ``unused_data``.
     """
 
@@ -108,40 +113,64 @@ class _Inflated(io.RawIOBase):
         self._name = name
         self._member = start()
         self._pending = b""  # compressed bytes not taken yet
-        self._full = False  # the last call gave all the room it had: more may come without input
+        self._full = False  # the last piece had all the room there was: more may come without input
+        self._piece = memoryview(b"")  # uncompressed bytes not given yet
+        self._beside = Beside()
+        self._failure = None  # what went wrong after the piece
+        self._begin()
 
     def readable(self):
         return True
 
     def readinto(self, buffer):
-        view = memoryview(buffer)
-        if not len(view):
-            return 0
-        try:
-            data = self._more(len(view))
-        except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) + zstd.ERRORS as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise CorruptArchive("the %s stream is damaged: %s" % (self._name, error)) from error
-        view[: len(data)] = data
-        return len(data)
+        """Read into ``buffer``; returns the number of bytes, 0 at the verified end.
 
-    def _more(self, size):
-        """Up to ``size`` uncompressed bytes; none at the verified end."""
-        while True:
-            if self._member.eof and not self._next_member():
+        :raises CorruptArchive: the stream is cut short or damaged.
+        """
+        view = memoryview(buffer)
+        if not self._piece:
+            self._piece = memoryview(self._next_piece())
+        part = self._piece[: len(view)]
+        view[: len(part)] = part
+        self._piece = self._piece[len(part) :]
+        return len(part)
+
+    def close(self):
+        """End the thread that decompresses."""
+        self._beside.close()
+        super().close()
+
+    def _next_piece(self):
+        """The piece that was begun (bytes), when the next one has been begun; none at the verified end."""
+        piece = b""
+        while not piece:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                piece = self._beside.wait()
+            except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) + zstd.ERRORS as error:
+                raise CorruptArchive("the %s stream is damaged: %s" % (self._name, error)) from error
+            if piece is None:
                 return b""
-            if not self._pending and not self._full:
-                self._pending = self._source.read(_CHUNK)
-                if not self._pending:
-                    raise CorruptArchive(
-                        "the %s stream is cut short" % self._name, remedy="Fetch it anew and compare its size"
-                    )
-            data = self._member.decompress(self._pending, size)
             self._pending = self._rest()
-            self._full = len(data) == size
-            if data:
-                return data
+            self._full = len(piece) == _PIECE
+            try:
+                self._begin()
+            except (ArchiveError, OSError) as error:
+                self._failure = error  # for the next call: this piece is good
+        return piece
+
+    def _begin(self):
+        """Begin the next piece, unless the end is reached."""
+        if self._member.eof and not self._next_member():
+            return
+        if not self._pending and not self._full:
+            self._pending = self._source.read(_CHUNK)
+            if not self._pending:
+                raise CorruptArchive(
+                    "the %s stream is cut short" % self._name, remedy="Fetch it anew and compare its size"
+                )
+        self._beside.start(self._member.decompress, self._pending, _PIECE)
 
     def _rest(self):
         """Input that the member has not used: zlib hands back what it had no room for, the others keep it."""
@@ -180,7 +209,9 @@ def _xz(source):
 def _zstd(source):
     if zstd.module is not None:
         return _Inflated(source, zstd.module.ZstdDecompressor, "zstd")
-    return zstd.Reader(source)
+    from . import zstd_program
+
+    return zstd_program.Reader(source)
 
 
 _READERS = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _zstd}
@@ -255,7 +286,11 @@ class _Plain:
 
 
 def _zstd_compressor():
-    return zstd.module.ZstdCompressor(zstd.LEVEL) if zstd.module is not None else zstd.Writer()
+    if zstd.module is not None:
+        return zstd.module.ZstdCompressor(zstd.LEVEL)
+    from . import zstd_program
+
+    return zstd_program.Writer()
 
 
 #: Methods of :func:`compressed`, each with what makes an object with ``compress(data)`` and ``flush()``.

@@ -16,7 +16,7 @@ from ..linux.beneath import open_folder
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-#: Descriptors that are kept. Archives go depth first, so a few serve nearly all entries.
+#: Descriptors that are kept, those used last. Archives go depth first, so a few serve nearly all entries.
 _KEPT = 64
 
 #: atime and mtime in nanoseconds, length of the path, length of the default ACL.
@@ -36,46 +36,47 @@ class Folders:
         self._open = {}
 
     def get(self, path):
-        """A descriptor of the folder ``path`` (bytes), made with its parents where missing. It stays this object's.
+        """A descriptor of the folder ``path`` (bytes), made with its parents where missing.
+
+        It stays this object's, and open until many other folders were asked for.
 
         :raises BreakoutError: a symbolic link leads out.
         :raises OSError: something on the way is no folder.
         """
-        descriptor = self._open.get(path)
-        if descriptor is None:
-            descriptor = self._root_fd if not path else open_folder(self._root_fd, path, self._make)
-            self.keep(path, descriptor)
-        return descriptor
+        return self._get(path, self._make)
 
     def find(self, path):
         """As :meth:`get`, but nothing is made.
 
         :raises FileNotFoundError: it is missing.
         """
-        descriptor = self._open.get(path)
+        return self._get(path, None)
+
+    def _get(self, path, make):
+        kept = self._open
+        descriptor = kept.pop(path, None)
         if descriptor is None:
-            descriptor = self._root_fd if not path else open_folder(self._root_fd, path)
-            self.keep(path, descriptor)
+            descriptor = open_folder(self._root_fd, path, make)
+            self._make_room()
+        kept[path] = descriptor  # as the latest
         return descriptor
 
     def keep(self, path, descriptor):
         """Take over an open descriptor of the folder ``path``."""
-        kept = self._open
-        if len(kept) >= _KEPT:
-            self._release(next(iter(kept)))
-        if path in kept:
-            self._release(path)
-        kept[path] = descriptor
+        old = self._open.pop(path, None)
+        if old is not None:
+            os.close(old)
+        self._make_room()
+        self._open[path] = descriptor
 
-    def _release(self, path):
-        descriptor = self._open.pop(path)
-        if descriptor != self._root_fd:
-            os.close(descriptor)
+    def _make_room(self):
+        if len(self._open) >= _KEPT:
+            os.close(self._open.pop(next(iter(self._open))))
 
     def forget(self):
         """Close all: something was removed, so a path may mean another folder now, or none."""
-        for path in list(self._open):
-            self._release(path)
+        while self._open:
+            os.close(self._open.popitem()[1])
 
 
 class FolderTimes:
@@ -106,13 +107,13 @@ class FolderTimes:
         self._file.close()
 
 
-def unnamed_file(scratch_fd, mode=0o600):
+def unnamed_file(scratch_fd):
     """A new read-write binary file in a folder, gone when it is closed (io.BufferedRandom)."""
     flags = os.O_RDWR | os.O_CLOEXEC
     try:
-        descriptor = os.open(b".", flags | os.O_TMPFILE, mode, dir_fd=scratch_fd)
+        descriptor = os.open(b".", flags | os.O_TMPFILE, 0o600, dir_fd=scratch_fd)
     except OSError:  # not every file system has it
         name = b".spill-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
-        descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=scratch_fd)
+        descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=scratch_fd)
         os.unlink(name, dir_fd=scratch_fd)
     return io.BufferedRandom(io.FileIO(descriptor, "r+b"), 1 << 16)

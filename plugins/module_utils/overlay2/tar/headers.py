@@ -56,9 +56,11 @@ _READ = struct.Struct("100s24s12s12s8sc100s8s64x16s167s")
 _CHECKSUM = slice(148, 156)
 
 _USTAR = b"ustar\0"
+_MAGIC = _USTAR + b"00"
 _GNU = b"ustar  \0"
 _STAR_TRAILER = b"tar\0"
 
+_new = tuple.__new__
 _OCTAL = re.compile(rb"[0-7]+")
 
 
@@ -88,20 +90,20 @@ def parse(buffer, at):
     :returns: a :class:`Header`, or None for a block of zeros.
     :raises CorruptArchive: wrong checksum, a field that is no number, a size no file can have.
     """
-    name, owner, size, mtime, checksum, kind, link, magic, device, rest = _READ.unpack_from(buffer, at)
-    if not _checksum_matches(buffer, at, checksum):
-        if buffer[at : at + BLOCK] == ZERO_BLOCK:
+    block = bytes(buffer[at : at + BLOCK])
+    name, owner, size, mtime, checksum, kind, link, magic, device, rest = _READ.unpack(block)
+    if not (block.isascii() and zlib.adler32(block) & 0xFFFF == _adler_for(checksum)) and not _sum_matches(block):
+        if block == ZERO_BLOCK:
             return None
         raise CorruptArchive(
             "a tar header fails its checksum",
             path=text(name) or None,
             remedy="Check that the file is a tar archive, plain or compressed with gzip, bzip2, xz or zstd, and whole",
         )
-    if b"\0" in name:
-        name = text(name)
+    name = text(name)
     if magic[:6] == _USTAR:
-        prefix = text(rest[: _PREFIX_LENGTH if rest[-4:] != _STAR_TRAILER else 131])
-        if prefix:
+        if rest[0]:
+            prefix = text(rest[: _PREFIX_LENGTH if rest[-4:] != _STAR_TRAILER else 131])
             name = prefix + b"/" + name
     elif magic != _GNU:
         device = b""  # the header of V7 has no such fields
@@ -109,13 +111,13 @@ def parse(buffer, at):
     length = number(size)
     if not 0 <= length <= MAX_SIZE:
         raise CorruptArchive("a tar header gives the size %d" % length, path=name)
-    return Header(kind, name, text(link), mode, uid, gid, length, number(mtime), device)
+    # Without the keyword handling of a NamedTuple's own constructor, twice as fast.
+    return _new(Header, (kind, name, text(link) if link[0] else b"", mode, uid, gid, length, number(mtime), device))
 
 
 def text(field):
     """A text field (bytes) up to its first NUL."""
-    end = field.find(b"\0")
-    return field if end < 0 else field[:end]
+    return field.partition(b"\0")[0]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -160,23 +162,31 @@ def _byte_sum(data):
     return (zlib.adler32(data) & 0xFFFF) - 1
 
 
-def _checksum(buffer, at, field):
-    """Sum of the block's bytes, with the checksum field counted as blanks."""
-    return _byte_sum(buffer[at : at + 256]) + _byte_sum(buffer[at + 256 : at + BLOCK]) - _byte_sum(field) + 256
+@functools.lru_cache(maxsize=4096)
+def _adler_for(field):
+    """Low half of the Adler-32 that a block has if this checksum field (bytes) is right; -1 if that is no number.
+
+    Exact for a block of ASCII, whose bytes can't add up to Adler's modulus: 512 * 127 < 65521.
+    """
+    digits = _checksum_digits(field)
+    return 1 + int(digits, 8) - 8 * 32 + sum(field) if digits else -1
 
 
-def _checksum_matches(buffer, at, field):
-    total = _checksum(buffer, at, field)
+def _checksum_digits(field):
     digits = text(field.strip(b" \0")).strip(b" ")
-    if not _OCTAL.fullmatch(digits):
+    return digits if _OCTAL.fullmatch(digits) else None
+
+
+def _sum_matches(block):
+    """Whether a block of any bytes has the checksum that it claims, which counts the field itself as blanks."""
+    field = block[_CHECKSUM]
+    digits = _checksum_digits(field)
+    if not digits:
         return False
-    claimed = int(digits, 8)
-    if claimed == total:
-        return True
+    total = _byte_sum(block[:256]) + _byte_sum(block[256:]) - sum(field) + 8 * 32
     # Some old programs summed signed characters: each byte above 127 then counts 256 less.
-    block = bytes(buffer[at : at + BLOCK])
-    high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[_CHECKSUM])
-    return claimed == total - 256 * high
+    high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in field)
+    return int(digits, 8) in (total, total - 256 * high)
 
 
 def build(kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), prefix=b""):
@@ -185,45 +195,49 @@ def build(kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), pref
     :param name: at most 100 bytes of it are used.
     :param mtime: seconds since 1970.
     """
-    block = b"".join(
-        (
-            name[:_NAME_LENGTH].ljust(_NAME_LENGTH, b"\0"),
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0        "
-            % (
-                mode,
-                uid if uid <= MAX_OCTAL_ID else 0,
-                gid if gid <= MAX_OCTAL_ID else 0,
-                size if size <= MAX_OCTAL_SIZE else 0,
-                mtime if 0 <= mtime <= MAX_OCTAL_SIZE else 0,
-            ),
-            kind,
-            link[:_NAME_LENGTH].ljust(_NAME_LENGTH, b"\0"),
-            b"ustar\x0000".ljust(72, b"\0"),
-            b"%07o\0%07o\0" % device,
-            prefix.ljust(167, b"\0"),
-        )
+    head = b"%b%b%011o\0%011o\0" % (
+        name[:_NAME_LENGTH].ljust(_NAME_LENGTH, b"\0"),
+        _build_owner(mode, uid, gid),
+        size if size <= MAX_OCTAL_SIZE else 0,
+        mtime if 0 <= mtime <= MAX_OCTAL_SIZE else 0,
     )
-    return _seal(block)
+    tail, tail_sum = _build_tail(kind, link, device, prefix)
+    # Here too Adler-32 adds up bytes: 148 of them are too few to reach its modulus.
+    return b"%b%06o\0 %b" % (head, (zlib.adler32(head) & 0xFFFF) + tail_sum, tail)
+
+
+@functools.lru_cache(maxsize=4096)
+def _build_owner(mode, uid, gid):
+    return b"%07o\0%07o\0%07o\0" % (
+        mode,
+        uid if uid <= MAX_OCTAL_ID else 0,
+        gid if gid <= MAX_OCTAL_ID else 0,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _build_tail(kind, link, device, prefix):
+    """All after the checksum, and what to add to the Adler-32 before it: its sum and the blanks, less Adler's one."""
+    tail = b"%b%b%b%b%b" % (
+        kind,
+        link[:_NAME_LENGTH].ljust(_NAME_LENGTH, b"\0"),
+        _MAGIC.ljust(72, b"\0"),
+        b"%07o\0%07o\0" % device,
+        prefix.ljust(167, b"\0"),
+    )
+    return tail, sum(tail) + 8 * 32 - 1
 
 
 def build_extended(name, size):
     """The header block (bytes) of a pax extended header with ``size`` bytes of records."""
-    name = ascii_only(name)[:_NAME_LENGTH].rstrip(b"/")
-    block = b"".join(
-        (
-            name.ljust(_NAME_LENGTH, b"\0"),
-            b"0000000\x000000000\x000000000\0%011o\x0000000000000\0        " % size,
-            PAX.ljust(101, b"\0"),
-            b"ustar\x0000".ljust(255, b"\0"),
-        )
+    head = b"%b%b%011o\0%011o\0" % (
+        ascii_only(name)[:_NAME_LENGTH].rstrip(b"/").ljust(_NAME_LENGTH, b"\0"),
+        _build_owner(0, 0, 0),
+        size,
+        0,
     )
-    return _seal(block)
-
-
-def _seal(block):
-    """The block with its checksum in place of the blanks."""
-    total = _byte_sum(block[:256]) + _byte_sum(block[256:])
-    return b"%b%06o\0 %b" % (block[:148], total, block[156:])
+    tail = PAX.ljust(101, b"\0") + _MAGIC.ljust(255, b"\0")
+    return b"%b%06o\0 %b" % (head, sum(head) + sum(tail) + 8 * 32, tail)
 
 
 def ascii_only(name):

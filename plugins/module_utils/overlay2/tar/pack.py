@@ -14,18 +14,19 @@ import errno
 import logging
 import os
 import stat
-from typing import Iterator, NamedTuple
 
 from ..changes import ChangeKind
 from ..errors import ChangedWhileRead, OptionError, Overlay2Error, from_os_error
 from ..idmap import IDENTITY
-from ..linux import beneath, xattr
+from ..linux import xattr
 from . import headers, pax
+from .folders import FOLDER, Folders
+from .trail import Level, Trail, listing
 from .whiteouts import OPAQUE, PREFIX, is_whiteout
+from .writer import Writer
 
 log = logging.getLogger("overlay2")
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: A file that turns into a fifo while it is being archived must not block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -33,13 +34,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 CHUNK = 1 << 20
 
 _NANO = 10**9
-_END = headers.ZERO_BLOCK * 2
-
 #: Files up to this size are read at once.
 _SMALL = 1 << 18
-
-#: Folders above the current one that stay open.
-_KEPT = 64
 
 _KINDS = {
     stat.S_IFREG: headers.REGULAR,
@@ -93,8 +89,7 @@ class _Packer:
             self._opaque = xattr.opaque(xattr_class)
             self._whiteout = xattr.whiteout(xattr_class)
             self._unreadable = (xattr.redirect(xattr_class), xattr.metacopy(xattr_class))
-        self._out = []  # pieces of the stream that are not handed over yet
-        self._size = 0
+        self._writer = Writer()
         self._links = {}  # (device, inode) -> [archive name, names still to come]
         self._at = b""  # what an error is about
 
@@ -109,9 +104,9 @@ class _Packer:
 
     def tree(self, root_fd):
         """Generate the archive of a tree."""
-        trail = _Trail(root_fd)
+        trail, writer = Trail(root_fd), self._writer
         try:
-            level = _Level(b"", _listing(trail.descriptor), False)
+            level = Level(b"", listing(trail.descriptor), False)
             while True:
                 below = None
                 for name, is_folder, is_file in level.names:
@@ -121,8 +116,8 @@ class _Packer:
                         large = self._add(trail.descriptor, level.prefix + name, name, is_file, level.by_attribute)
                         if large is not None:
                             yield from self._stream(*large)
-                    if self._size >= CHUNK:
-                        yield self._flush()
+                    if writer.size >= CHUNK:
+                        yield writer.flush()
                     if below is not None:
                         break
                 if below is not None:
@@ -132,42 +127,39 @@ class _Packer:
                     level = trail.up()
                 else:
                     break
-            self._emit(_END)
-            yield self._flush()
+            writer.end()
+            yield writer.flush()
         finally:
             trail.close()
 
     def changes(self, root_fd, changes):
         """Generate the archive of changes."""
-        folder, descriptor = None, None
+        folders, writer = Folders(root_fd, None), self._writer
         try:
             for change in changes:
                 path = os.fsencode(change.path).strip(b"/")
-                parent, _slash, base = path.rpartition(b"/")
+                folder, _slash, base = path.rpartition(b"/")
                 if change.kind == ChangeKind.DELETE:
-                    self._deletion(parent, base)
+                    writer.entry(headers.REGULAR, path[: len(path) - len(base)] + PREFIX + base, 0, 0, 0, 0, 0)
                 else:
-                    if parent != folder:
-                        descriptor = _reopen(root_fd, parent, descriptor)
-                        folder = parent
-                    large = None if descriptor is None else self._add_any(descriptor, path, base)
+                    large = self._add_any(folders, folder, path, base)
                     if large is not None:
                         yield from self._stream(*large)
-                if self._size >= CHUNK:
-                    yield self._flush()
-            self._emit(_END)
-            yield self._flush()
+                if writer.size >= CHUNK:
+                    yield writer.flush()
+            writer.end()
+            yield writer.flush()
         finally:
-            if descriptor is not None:
-                os.close(descriptor)
+            folders.forget()
 
     # Entries
 
-    def _add_any(self, parent, path, base):
+    def _add_any(self, folders, folder, path, base):
         """Add what a change names, a folder without what is in it."""
         try:
+            parent = folders.find(folder)
             info = os.stat(base, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             _vanished(path)
             return None
         if not stat.S_ISDIR(info.st_mode):
@@ -178,13 +170,13 @@ class _Packer:
         return None
 
     def _enter(self, parent, prefix, name):
-        """Add a folder; returns (descriptor, :class:`_Level`) to go on with, or None if it is gone."""
+        """Add a folder; returns (descriptor, :class:`~.trail.Level`) to go on with, or None if it is gone."""
         path = self._at = prefix + name
         if name.startswith(PREFIX):
             _unspeakable(path)
             return None
         try:
-            folder = os.open(name, _FOLDER, dir_fd=parent)
+            folder = os.open(name, FOLDER, dir_fd=parent)
         except (FileNotFoundError, NotADirectoryError):
             _vanished(path)
             return None
@@ -199,8 +191,8 @@ class _Packer:
                 by_attribute = value == xattr.OPAQUE_WHITEOUTS
                 if value == xattr.OPAQUE and written:
                     uid, gid = self._ids(info)
-                    self._emit_header(headers.REGULAR, archive_name + OPAQUE, info.st_mode & 0o777, uid, gid, 0, 0)
-            return folder, _Level(archive_name, _listing(folder), by_attribute)
+                    self._writer.entry(headers.REGULAR, archive_name + OPAQUE, info.st_mode & 0o777, uid, gid, 0, 0)
+            return folder, Level(archive_name, listing(folder), by_attribute)
         except BaseException:
             os.close(folder)
             raise
@@ -247,27 +239,16 @@ class _Packer:
                 large, file = file, None
                 return large, size, path
             if size:
-                self._small_body(file, size, path)
+                self._writer.body(_content(file, size, path))
             return None
         finally:
             if file is not None:
                 os.close(file)
 
-    def _small_body(self, file, size, path):
-        data = os.read(file, size)
-        while len(data) < size:
-            more = os.read(file, size - len(data))
-            if not more:
-                raise _shrank(path)
-            data += more
-        self._emit(data)
-        if size % headers.BLOCK:
-            self._emit(headers.ZERO_BLOCK[size % headers.BLOCK :])
-
     def _stream(self, file, size, path):
         """Generate a large file's body, and close it."""
         try:
-            yield self._flush()
+            yield self._writer.flush()
             left = size
             while left:
                 data = os.read(file, min(left, CHUNK))
@@ -277,7 +258,7 @@ class _Packer:
                 yield data
         finally:
             os.close(file)
-        self._emit(headers.ZERO_BLOCK[: headers.padding(size)])
+        self._writer.pad(size)
 
     def _other(self, parent, path, base):
         """Add a link, device or fifo, or leave out a socket."""
@@ -319,11 +300,8 @@ class _Packer:
     def _whiteout_entry(self, path, base, info):
         """Add what hides a name: the ids are not mapped, as in moby."""
         name = path[: len(path) - len(base)] + PREFIX + base
-        self._emit_header(headers.REGULAR, name, 0o600, info.st_uid, info.st_gid, 0, info.st_mtime_ns // _NANO)
-
-    def _deletion(self, parent, base):
-        name = (parent + b"/" if parent else b"") + PREFIX + base
-        self._emit_header(headers.REGULAR, name, 0, 0, 0, 0, 0)
+        mtime = info.st_mtime_ns // _NANO
+        self._writer.entry(headers.REGULAR, name, 0o600, info.st_uid, info.st_gid, 0, mtime)
 
     # Headers
 
@@ -367,136 +345,19 @@ class _Packer:
             log.warning("left out of the archive: %s: %s", _text(path), error)
             return False
         mode = info.st_mode & 0o7777
-        self._emit_header(kind, path, mode, uid, gid, size, info.st_mtime_ns // _NANO, link, device, xattrs)
+        self._writer.entry(kind, path, mode, uid, gid, size, info.st_mtime_ns // _NANO, link, device, xattrs)
         return True
 
-    def _emit_header(self, kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), xattrs=None):
-        """Add a header, with an extended one before it if something does not fit."""
-        records = dict(xattrs) if xattrs else {}
-        prefix = b""
-        short = name
-        if len(name) > 100 or not name.isascii():
-            split = headers.split_name(name) if name.isascii() else None
-            if split is None:
-                records[b"path"] = name
-            else:
-                prefix, short = split
-        if len(link) > 100 or not link.isascii():
-            records[b"linkpath"] = link
-        if uid > headers.MAX_OCTAL_ID:
-            records[b"uid"] = b"%d" % uid
-        if gid > headers.MAX_OCTAL_ID:
-            records[b"gid"] = b"%d" % gid
-        if size > headers.MAX_OCTAL_SIZE:
-            records[b"size"] = b"%d" % size
-        if not 0 <= mtime <= headers.MAX_OCTAL_SIZE:
-            records[b"mtime"] = b"%d" % mtime
-        if records:
-            if prefix:
-                records[b"path"], prefix = name, b""
-            self._emit_records(name, records)
-            short, link = headers.ascii_only(name), headers.ascii_only(link)
-        self._emit(headers.build(kind, short, mode, uid, gid, size, mtime, link, device, prefix))
 
-    def _emit_records(self, name, records):
-        body = pax.build(records)
-        if len(body) > pax.MAX_LENGTH:
-            raise Overlay2Error("its attributes and names are too long for an archive", path=self._at)
-        folder, _slash, base = name.rpartition(b"/")
-        parts = [part for part in (folder, b"PaxHeaders.0", base) if part]
-        self._emit(headers.build_extended(b"/".join(parts), len(body)))
-        self._emit(body + bytes(headers.padding(len(body))))
-
-    def _emit(self, data):
-        self._out.append(data)
-        self._size += len(data)
-
-    def _flush(self):
-        """What was added since the last time (bytes)."""
-        data = b"".join(self._out)
-        self._out.clear()
-        self._size = 0
-        return data
-
-
-class _Level(NamedTuple):
-    """A folder that is being archived."""
-
-    #: what its entries' names start with
-    prefix: bytes
-    #: (name, is a folder, is a file) of what is still to come, an iterator
-    names: Iterator
-    #: it may have whiteouts that are attributes of empty files
-    by_attribute: bool
-
-
-class _Trail:
-    """The way down to a folder. Far above, only identities are kept, and ``..`` leads back."""
-
-    def __init__(self, root_fd):
-        self.descriptor = os.dup(root_fd)
-        self._above = []
-
-    @property
-    def depth(self):
-        """Number of folders above the current one (int)."""
-        return len(self._above)
-
-    def down(self, descriptor, level):
-        """Go into a folder; ``level`` is what :meth:`up` gives back."""
-        self._above.append([self.descriptor, None, level])
-        self.descriptor = descriptor
-        if len(self._above) > _KEPT:
-            far = self._above[-_KEPT - 1]
-            far[1] = _identity(far[0])
-            os.close(far[0])
-            far[0] = None
-
-    def up(self):
-        """Go back to the folder above; returns its ``level``."""
-        above, identity, level = self._above.pop()
-        if above is None:
-            above = os.open("..", _FOLDER, dir_fd=self.descriptor)
-            if _identity(above) != identity:
-                os.close(above)
-                raise ChangedWhileRead("a folder was moved while it was being archived", path=level.prefix)
-        os.close(self.descriptor)
-        self.descriptor = above
-        return level
-
-    def close(self):
-        """Close all descriptors."""
-        os.close(self.descriptor)
-        for descriptor, _known, _level in self._above:
-            if descriptor is not None:
-                os.close(descriptor)
-
-
-def _identity(descriptor):
-    info = os.fstat(descriptor)
-    return info.st_dev, info.st_ino
-
-
-def _listing(descriptor):
-    """Iterator of (name: bytes, is a folder, is a file) of what is in a folder, sorted by name."""
-    with os.scandir(descriptor) as entries:
-        listed = [
-            (os.fsencode(entry.name), entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
-            for entry in entries
-        ]
-    listed.sort()
-    return iter(listed)
-
-
-def _reopen(root_fd, path, old):
-    """A descriptor of another folder in place of ``old``, or None if it is gone."""
-    if old is not None:
-        os.close(old)
-    try:
-        return beneath.open_folder(root_fd, path)
-    except (FileNotFoundError, NotADirectoryError):
-        _vanished(path)
-        return None
+def _content(file, size, path):
+    """The content of a small file (bytes), cut to ``size`` if it has grown."""
+    data = os.read(file, size)
+    while len(data) < size:
+        more = os.read(file, size - len(data))
+        if not more:
+            raise _shrank(path)
+        data += more
+    return data
 
 
 def _portable(capability):

@@ -21,7 +21,7 @@ _NANO = 10**9
 MAX_TIME = 2**63 - 1
 
 _TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
-_TEXT_KEYWORDS = frozenset((b"path", b"linkpath", b"uname", b"gname"))
+_TEXT_KEYWORDS = frozenset((b"path", b"linkpath", b"uname", b"gname", b"GNU.sparse.name"))
 
 
 def parse(data):

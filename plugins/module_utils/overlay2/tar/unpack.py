@@ -8,24 +8,24 @@ Every call works relative to a descriptor of the folder an entry goes into, whic
 root, and on a single name in it that is never followed. The names in an archive decide nothing else.
 
 What makes it fast is what is not done: no lstat before a file is created (``O_EXCL`` tells), and no chown and chmod
-where a new file has its owner and mode already (:class:`_Defaults`).
+where a new file has its owner and mode already (:mod:`.dress`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import stat
 from typing import ClassVar, NamedTuple, Optional, Tuple
 
-from ..errors import ArchiveError, OptionError, Overlay2Error, from_os_error, printable
+from ..errors import ArchiveError, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
 from ..linux import xattr
 from . import headers
 from .compression import decompressed
-from .folders import FOLDER, Folders, FolderTimes, unnamed_file
+from .dress import Dresser
+from .folders import FOLDER, Folders, FolderTimes
 from .reader import Reader, clean
 from .whiteouts import (
     OPAQUE,
@@ -39,18 +39,11 @@ from .whiteouts import (
     remove_at,
 )
 
-log = logging.getLogger("overlay2")
-
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NODE_TYPES = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCK_DEVICE: stat.S_IFBLK, headers.FIFO: stat.S_IFIFO}
 
-_ALL_BITS = 0o7777
 _COPIED_AT_ONCE = 1 << 30
-
-#: Most names that a note about attributes lists.
-_NOTED = 8
 
 
 class Unpacked(NamedTuple):
@@ -101,60 +94,35 @@ def unpack(
     """
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(decompressed(stream))
-        reader = Reader(source, progress)
-        defaults = _Defaults.of(root_fd, scratch_fd)
+        reader = stack.enter_context(contextlib.closing(Reader(source, progress)))
+        empty = _is_empty(root_fd)
         if whiteouts is Whiteouts.OVERLAY:
             converter = OverlayWhiteouts(xattr_class)
         else:
-            converter = MergeWhiteouts(root_fd, root_fd if defaults.empty and upper_fd is None else upper_fd)
-        work = _Unpacking(reader, root_fd, converter, defaults, id_map, in_userns, scratch_fd)
+            converter = MergeWhiteouts(root_fd, root_fd if empty and upper_fd is None else upper_fd)
+        dresser = Dresser(root_fd, empty, id_map)
+        work = _Unpacking(reader, root_fd, converter, dresser, in_userns, scratch_fd)
+        work.tree_size = 0 if empty else None
         with contextlib.closing(work):
             work.run()
             return work.result()
 
 
-class _Defaults(NamedTuple):
-    """What a new file in the target is like before anything is set."""
-
-    #: the target has nothing in it, so all folders in it will be ours
-    empty: bool
-    #: uid and gid of a new file, or None where that depends on the folder
-    owner: Optional[Tuple[int, int]]
-    #: mode bits that must be set by chmod(2) where a file has them
-    unset: int
-
-    @classmethod
-    def of(cls, root_fd, scratch_fd):
-        """Ask the file system, by a file in the scratch folder."""
-        with os.scandir(root_fd) as listing:
-            empty = next(listing, None) is None
-        inherits = os.fstat(root_fd).st_mode & stat.S_ISGID or xattr.get(root_fd, xattr.DEFAULT_ACL)
-        if not empty or inherits:
-            return cls(empty, None, _ALL_BITS)
-        with unnamed_file(scratch_fd, 0o777) as probe:
-            info = os.fstat(probe.fileno())
-        return cls(empty, (info.st_uid, info.st_gid), _ALL_BITS & ~(info.st_mode & 0o777))
-
-
 class _Unpacking:
     """One run of :func:`unpack`."""
 
-    def __init__(self, reader, root_fd, whiteouts, defaults, id_map, in_userns, scratch_fd):
+    def __init__(self, reader, root_fd, whiteouts, dresser, in_userns, scratch_fd):
         self._reader = reader
         self._root_fd = root_fd
         self._whiteouts = whiteouts
-        self._new_owner, self._unset_mode = defaults.owner, defaults.unset
-        self._id_map = id_map
-        self._owners = {}
-        self._root_owner = id_map.root
+        self._dresser = dresser
         self._in_userns = in_userns
         self._scratch_fd = scratch_fd
         self._plinks = None
         self._folders = Folders(root_fd, self._make_parent)
         self._times = FolderTimes(scratch_fd)
         self._size = self._count = 0
-        self._tree_size = 0 if defaults.empty else None
-        self._refused_xattrs = {}
+        self.tree_size = 0  # None when it can't be told
         self._devices = 0
 
     def close(self):
@@ -166,7 +134,7 @@ class _Unpacking:
 
     def result(self):
         """The :class:`Unpacked` of a run that has ended."""
-        return Unpacked(self._size, self._reader.diff_id, self._count, self._tree_size, tuple(self._notes()))
+        return Unpacked(self._size, self._reader.diff_id, self._count, self.tree_size, tuple(self._notes()))
 
     def run(self):
         """Put every entry in its place, and set the folders' times in the end."""
@@ -219,12 +187,11 @@ class _Unpacking:
                 self._fill_sparse(file, entry)
             elif entry.size:
                 self._reader.copy(file, entry.size)
-            self._dress(file, entry, self._new_owner, self._unset_mode)
-            os.utime(file, ns=(entry.atime, entry.mtime))
+            self._dresser.file(file, entry)
         finally:
             os.close(file)
-        if self._tree_size is not None:
-            self._tree_size += entry.size
+        if self.tree_size is not None:
+            self.tree_size += entry.size
 
     def _folder(self, entry, parent, base):
         try:
@@ -233,11 +200,9 @@ class _Unpacking:
             parent = self._clear(entry, parent, base)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(base, entry.mode & 0o777, dir_fd=parent)
-            self._dress_found(entry, parent, base)
-            return
-        folder = os.open(base, FOLDER, dir_fd=parent)
-        self._folders.keep(entry.path, folder)
-        self._dress_folder(folder, entry, self._new_owner, self._unset_mode)
+            self._dress_folder(entry, parent, base, False)
+        else:
+            self._dress_folder(entry, parent, base, True)
 
     def _symlink(self, entry, parent, base):
         if not entry.link:
@@ -247,9 +212,9 @@ class _Unpacking:
         except FileExistsError:
             parent = self._clear(entry, parent, base)
             os.symlink(entry.link, base, dir_fd=parent)
-        self._dress_name(entry, parent, base)
-        if self._tree_size is not None:
-            self._tree_size += len(entry.link)
+        self._dresser.name(parent, base, entry, True)
+        if self.tree_size is not None:
+            self.tree_size += len(entry.link)
 
     def _hard_link(self, entry, parent, base):
         source, name = self._other_end(entry)
@@ -261,7 +226,8 @@ class _Unpacking:
             parent = self._clear(entry, parent, base)
             source, name = self._other_end(entry)
             self._link(entry, source, name, parent, base)
-        self._dress_name(entry, parent, base, os.stat(base, dir_fd=parent, follow_symlinks=False))
+        info = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        self._dresser.name(parent, base, entry, stat.S_ISLNK(info.st_mode), info)
 
     def _node(self, entry, parent, base):
         device = 0
@@ -281,7 +247,7 @@ class _Unpacking:
                 raise
             self._devices += 1
             return
-        self._dress_name(entry, parent, base)
+        self._dresser.name(parent, base, entry, False)
 
     _MAKERS: ClassVar = {
         headers.REGULAR: _regular,
@@ -298,7 +264,13 @@ class _Unpacking:
             raise ArchiveError("an entry that is no folder in place of the layer's root")
         if self._whiteouts.keeps_root:
             return
-        self._dress_found(entry, self._root_fd, b".")
+        self._dress_folder(entry, self._root_fd, b".", False)
+
+    def _dress_folder(self, entry, parent, base, new):
+        folder = os.open(base, FOLDER, dir_fd=parent)
+        self._folders.keep(entry.path, folder)
+        default_acl = self._dresser.folder(folder, entry, new)
+        self._times.add(entry.path, entry.atime, entry.mtime, default_acl)
 
     def _fill_sparse(self, file, entry):
         for offset, length in entry.pieces:
@@ -350,7 +322,7 @@ class _Unpacking:
         if folder and stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode):
             return parent
         remove_at(parent, base)
-        self._tree_size = None
+        self.tree_size = None
         self._folders.forget()
         return self._folders.get(entry.path.rpartition(b"/")[0])
 
@@ -361,20 +333,14 @@ class _Unpacking:
         except FileExistsError:
             if not self._whiteouts.uncover(dir_fd, name, True):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from None
-        folder = os.open(name, FOLDER, dir_fd=dir_fd)
-        try:
-            if self._root_owner != self._new_owner:
-                os.fchown(folder, *self._root_owner)
-            os.fchmod(folder, 0o755)
-        finally:
-            os.close(folder)
+        self._dresser.implied_folder(dir_fd, name)
 
     def _whiteout(self, entry, folder, base):
         parent = self._folders.get(folder)
         if base == OPAQUE:
             self._whiteouts.make_opaque(parent)
         else:
-            self._whiteouts.hide(parent, base[len(PREFIX) :], self._owner(entry))
+            self._whiteouts.hide(parent, base[len(PREFIX) :], self._dresser.owner(entry.uid, entry.gid))
         if self._whiteouts.removes:
             self._folders.forget()
 
@@ -387,114 +353,30 @@ class _Unpacking:
             self._plinks = os.open(PLINKS, FOLDER, dir_fd=self._scratch_fd)
         remove_at(self._plinks, base)
         self._regular(entry, self._plinks, base)
-        self._tree_size = None
+        self.tree_size = None
 
-    # Owner, attributes, mode and times, in this order: chown clears set-id bits and capabilities
-
-    def _owner(self, entry):
-        """Host (uid, gid) of an entry."""
-        pair = entry.uid, entry.gid
-        owner = self._owners.get(pair)
-        if owner is None:
-            try:
-                owner = self._id_map.to_host(*pair)
-            except OptionError as error:
-                raise ArchiveError("its owner can't be mapped: %s" % error.message, remedy=error.remedy) from error
-            if len(self._owners) > 4096:
-                self._owners.clear()
-            self._owners[pair] = owner
-        return owner
-
-    def _dress(self, descriptor, entry, has_owner, unset_mode):
-        """Give an open file or folder its owner, attributes and mode.
-
-        :param has_owner: the (uid, gid) that it is known to have, or None.
-        :param unset_mode: the mode bits that have to be set if the entry has any of them.
-        """
-        owner = self._owner(entry)
-        if owner != has_owner:
-            os.fchown(descriptor, owner[0], owner[1])
-        if entry.xattrs:
-            self._set_xattrs(descriptor, entry)
-        if entry.mode & unset_mode:
-            os.fchmod(descriptor, entry.mode)
-
-    def _dress_folder(self, folder, entry, has_owner, unset_mode):
-        """As :meth:`_dress`; what would be passed on to files in the folder, or change with them, comes last of all."""
-        if entry.mode & stat.S_ISGID:  # what is made in it gets its group
-            self._new_owner, self._unset_mode = None, _ALL_BITS
-        default_acl = b""
-        if entry.xattrs:
-            default_acl = dict(entry.xattrs).get(xattr.DEFAULT_ACL, b"")
-            entry = entry._replace(xattrs=tuple([pair for pair in entry.xattrs if pair[0] != xattr.DEFAULT_ACL]))
-        self._dress(folder, entry, has_owner, unset_mode)
-        self._times.add(entry.path, entry.atime, entry.mtime, default_acl)
-
-    def _dress_found(self, entry, parent, base):
-        """A folder that was there before gets the entry's metadata."""
-        folder = os.open(base, FOLDER, dir_fd=parent)
-        try:
-            os.fchmod(folder, entry.mode)  # also where _dress sees no bit to set
-            self._dress_folder(folder, entry, None, _ALL_BITS)
-        finally:
-            os.close(folder)
-
-    def _dress_name(self, entry, parent, base, info=None):
-        """Give what can't be opened its owner, attributes, mode and times, by its name.
-
-        :param info: what lstat(2) says of something that was there before; None for what was just made.
-        """
-        owner = self._owner(entry)
-        # chown(2) takes file capabilities away, which a hard link's entry need not repeat.
-        if owner != (self._new_owner if info is None else (info.st_uid, info.st_gid)):
-            os.chown(base, owner[0], owner[1], dir_fd=parent, follow_symlinks=False)
-        if entry.xattrs:
-            self._set_xattrs(xattr.below(parent, base), entry)
-        if entry.kind != headers.SYMLINK and not (info is not None and stat.S_ISLNK(info.st_mode)):
-            _chmod(parent, base, entry.mode)
-        os.utime(base, ns=(entry.atime, entry.mtime), dir_fd=parent, follow_symlinks=False)
-
-    def _set_xattrs(self, target, entry):
-        for name, value in entry.xattrs:
-            self._set_xattr(target, name, value, entry.path)
-
-    def _set_xattr(self, target, name, value, path):
-        """Set an attribute of a descriptor, or of a path (bytes) that is not followed."""
-        if xattr.is_overlay(name):
-            raise ArchiveError("it carries overlayfs' own attribute %s" % name, remedy="Do not use this archive")
-        try:
-            os.setxattr(target, name, value, 0, follow_symlinks=not isinstance(target, bytes))
-        except PermissionError:
-            first, count = self._refused_xattrs.get(name, (path, 0))
-            if count or len(self._refused_xattrs) < _NOTED:
-                self._refused_xattrs[name] = first, count + 1
-        except OSError as error:
-            message = "its attribute %s can't be set" % name
-            raise from_os_error(ArchiveError, message, error, path=path) from error
+    # At the end
 
     def _finish_folder(self, path, atime, mtime, default_acl):
         folder, _slash, base = path.rpartition(b"/")
         try:
             descriptor = os.open(base or b".", FOLDER, dir_fd=self._folders.find(folder))
-        except OSError:  # a later entry has taken its place
+        except (OSError, ArchiveError):  # a later entry has taken its place
             return
         try:
-            if default_acl:
-                self._set_xattr(descriptor, xattr.DEFAULT_ACL, default_acl, path)
-            os.utime(descriptor, ns=(atime, mtime))
+            self._dresser.finish_folder(descriptor, path, atime, mtime, default_acl)
         finally:
             os.close(descriptor)
 
     def _notes(self):
         if self._devices:
             yield "%d devices or fifos were left out: a user namespace may not make them" % self._devices
-        if self._refused_xattrs:
-            note = "attributes that the kernel refused: " + ", ".join(
-                "%s on %s (%d in all)" % (name, _text(path), count)
-                for name, (path, count) in sorted(self._refused_xattrs.items())
-            )
-            log.warning("%s", note)
-            yield note
+        yield from self._dresser.notes()
+
+
+def _is_empty(folder):
+    with os.scandir(folder) as listing:
+        return next(listing, None) is None
 
 
 def _copy(name, base, source, parent):
@@ -508,16 +390,6 @@ def _copy(name, base, source, parent):
             pass
         for attribute in xattr.names(old):
             os.setxattr(new, attribute, os.getxattr(old, attribute))
-
-
-def _chmod(parent, base, mode):
-    """chmod(2) of a name that is not followed if it turns out to be a link (fchmodat2 is of Linux 6.6 only)."""
-    node = os.open(base, _NODE, dir_fd=parent)
-    try:
-        if not stat.S_ISLNK(os.fstat(node).st_mode):
-            os.chmod("/proc/self/fd/%d" % node, mode)
-    finally:
-        os.close(node)
 
 
 def _refusal(entry, error):

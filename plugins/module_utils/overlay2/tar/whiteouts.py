@@ -10,6 +10,7 @@ AUFS' own bookkeeping. Whiteouts concern lower layers only: what the same archiv
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import stat
@@ -198,7 +199,9 @@ def _unlink_files(dir_fd):
         listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in listed:
         if not is_folder:
-            os.unlink(name, dir_fd=dir_fd)
+            # In folders that nothing is merged into, overlayfs lists whiteouts, and then has nothing of that name.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=dir_fd)
     return [name for name, is_folder in listed if is_folder]
 
 

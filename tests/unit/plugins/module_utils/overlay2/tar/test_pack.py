@@ -22,7 +22,7 @@ from corpus.place import facts, opened
 from overlay2.changes import Change, ChangeKind
 from overlay2.errors import ChangedWhileRead, Overlay2Error
 from overlay2.idmap import IdMap, IdRange
-from overlay2.tar import pack, pack_changes, pack_tree
+from overlay2.tar import pack, pack_changes, pack_tree, trail
 
 
 def read(data):
@@ -389,15 +389,15 @@ def test_an_owner_without_an_id_in_the_container_is_left_out_with_his_own_only(p
 
 def vanish_while_listed(place, monkeypatch, change):
     """Pack with ``change()`` called once the root's names are known."""
-    real = pack._listing
+    real = pack.listing
 
     def listing(descriptor):
         found = list(real(descriptor))
-        monkeypatch.setattr(pack, "_listing", real)
+        monkeypatch.setattr(pack, "listing", real)
         change()
         return iter(found)
 
-    monkeypatch.setattr(pack, "_listing", listing)
+    monkeypatch.setattr(pack, "listing", listing)
     return place.pack()
 
 
@@ -564,7 +564,7 @@ def test_a_tree_deeper_than_descriptors_and_paths_go(place):
 
 def test_a_folder_moved_meanwhile_ends_it(place):
     path = place.target
-    for _level in range(pack._KEPT + 10):
+    for _level in range(trail.KEPT + 10):
         path = path / "d"
     path.mkdir(parents=True)
     touch(path / "large", bytes(3 << 20))

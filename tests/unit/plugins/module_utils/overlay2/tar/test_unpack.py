@@ -197,6 +197,19 @@ def test_hard_links(place, way):
     assert result.size == result.tree_size == 5
 
 
+def test_hard_links_between_more_folders_than_are_kept_open(place):
+    count = 200
+    files = [file(b"from%d/f" % n, b"%d" % n) for n in range(count)]
+    order = [n * 67 % count for n in range(count)]
+    links = [hardlink(b"to%d/sub/h" % n, b"from%d/f" % m) for n, m in enumerate(order)]
+    again = [hardlink(b"to%d/sub/i" % (n // 2), b"from%d/f" % m) for n, m in enumerate(order)]
+    place.unpack(archive(*files, *links, *again[::2]))
+    for n, m in enumerate(order):
+        assert Path(os.fsdecode(place.path("to%d/sub/h" % n))).read_text() == "%d" % m
+        if n % 2 == 0:
+            assert Path(os.fsdecode(place.path("to%d/sub/i" % (n // 2)))).read_text() == "%d" % m
+
+
 def test_a_hard_link_to_a_symbolic_link_is_one(place):
     place.unpack(archive(symlink(b"l", b"nowhere"), hardlink(b"h", b"l")))
     assert os.readlink(place.path("h")) == b"nowhere"
