@@ -73,15 +73,18 @@ NAMES = ("a", "b", "c", "d", "e")
 MODES = (0o644, 0o600, 0o4755, 0o1777, 0o700)
 
 
-def meddle(root: str, rng: random.Random, count: int, *, privileged: bool = True) -> None:
-    """Do *count* random things below *root*; what the file system refuses is left undone."""
+def meddle(root: str, rng: random.Random, count: int, *, privileged: bool = True, sensible: bool = False) -> None:
+    """Do *count* random things below *root*; what the file system refuses is left undone.
+
+    *privileged*: owners, devices and capabilities too; the latter on anything, unless *sensible*.
+    """
     actions = [
         _write, _write, _append, _same_again, _mkdir, _mkdir, _symlink, _fifo, _unlink, _unlink, _rmtree, _rmtree,
         _rename, _rename, _replace_folder, _replace_folder, _empty_folder, _link, _chmod, _utime, _whole_second,
         _user_attribute, _change_type, _open_for_writing,
     ]  # fmt: skip
     if privileged:
-        actions += [_chown, _capable, _device]
+        actions += [_chown, _capable_file if sensible else _capable, _device]
     for _ in range(count):
         with contextlib.suppress(OSError):
             rng.choice(actions)(_place(root, rng), rng, root)
@@ -221,13 +224,18 @@ def _capable(path, rng, root):
         os.removexattr(path, "security.capability", follow_symlinks=False)
 
 
+def _capable_file(path, rng, root):
+    if stat.S_ISREG(os.lstat(path).st_mode):
+        _capable(path, rng, root)
+
+
 def _change_type(path, rng, root):
     os.unlink(path)
     rng.choice((_mkdir, _symlink, _fifo, _write))(path, rng, root)
 
 
 def entries(rng: random.Random, count: int) -> Iterator[tuple[str, bytes | None]]:
-    """Random entries of an archive, whiteouts and opaque marks of all kinds among them."""
+    """Random entries of an archive, whiteouts and opaque marks of all kinds among them, in no sensible order."""
     for _ in range(count):
         names = [rng.choice(NAMES) for _ in range(rng.choice((1, 1, 2, 3)))]
         kind = rng.choice(("file", "folder", "whiteout", "whiteout", "opaque"))
@@ -236,3 +244,24 @@ def entries(rng: random.Random, count: int) -> Iterator[tuple[str, bytes | None]
         elif kind == "opaque":
             names.append(".wh..wh..opq")
         yield "/".join(names) + "/" * (kind == "folder"), None if kind == "folder" else b"y" * rng.randrange(4)
+
+
+def sensible_entries(rng: random.Random, count: int) -> Iterator[tuple[str, bytes | None]]:
+    """The same as archivers have them: each name once, and after the folders that it is in."""
+    kinds: dict[str, str] = {"": "folder"}
+    for _ in range(count):
+        names = [rng.choice(NAMES) for _ in range(rng.choice((1, 1, 2, 3)))]
+        folders = ["/".join(names[:end]) for end in range(len(names))]
+        path, kind = "/".join(names), rng.choice(("file", "folder", "folder", "whiteout", "opaque"))
+        if path not in kinds and all(kinds.get(folder, "folder") in ("folder", "opaque") for folder in folders):
+            for folder in folders:
+                if folder not in kinds:
+                    kinds[folder] = "folder"
+                    yield folder + "/", None
+            kinds[path] = kind
+            if kind == "whiteout":
+                yield "/".join((*names[:-1], ".wh." + names[-1])), b""
+            else:
+                yield path + "/" * (kind != "file"), b"y" * rng.randrange(4) if kind == "file" else None
+            if kind == "opaque":
+                yield path + "/.wh..wh..opq", b""

@@ -105,7 +105,10 @@ def content_facts(root: str, *, whole_seconds: bool = False) -> dict[str, tuple]
     facts, groups = {}, {}
     for path in paths_below(root):
         full = os.path.join(root, path)
-        info = os.lstat(full)
+        try:
+            info = os.lstat(full)
+        except FileNotFoundError:
+            continue  # a whiteout, listed by a mounted folder that nothing is merged into
         body: Any = None
         if stat.S_ISREG(info.st_mode):
             with open(full, "rb") as source:

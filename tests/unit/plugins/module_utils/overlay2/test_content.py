@@ -1,0 +1,520 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Archives of layers and back: natively, through mounts, in a user namespace, on several file systems, all the same."""
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import io
+import os
+import random
+import tarfile
+
+import pytest
+from overlay2 import Driver, IdMap, IdRange
+from overlay2.errors import ArchiveError, LayerNotFound, Overlay2Error
+from support import homes, host, oracle, trees
+
+PARAMETERS = "/sys/module/overlay/parameters/"
+
+
+@pytest.fixture
+def driver(home):
+    return Driver(home, ["overlay2.sync=none"])
+
+
+@contextlib.contextmanager
+def module_default(name, value="Y"):
+    """A default of the kernel's overlay module, for the length of the block. It is everybody's: keep it short."""
+    path = PARAMETERS + name
+    if not os.access(path, os.W_OK):
+        pytest.skip(f"{path} can't be changed here")
+    with open(path) as source:
+        before = source.read()
+    try:
+        with open(path, "w") as target:
+            target.write(value)
+        yield
+    finally:
+        with open(path, "w") as target:
+            target.write(before)
+
+
+def naive_driver(home):
+    """A driver that does everything through mounts, as where the module redirects folders by default."""
+    with module_default("redirect_dir"):
+        driver = Driver(home, ["overlay2.sync=none"])
+    assert not driver.features.native_diff
+    return driver
+
+
+def read(stream):
+    with stream:
+        return stream.read()
+
+
+def diff_of(driver, layer, parent="", **options):
+    return read(driver.diff(layer, parent, **options))
+
+
+def shown(driver, layer, *, attributes=("security.capability",)):
+    """What a mounted layer shows, as far as an archive carries it: whole seconds, and some attributes."""
+    path = driver.get(layer, holder="shown")
+    try:
+        facts = trees.content_facts(path, whole_seconds=True)
+        return {
+            name: (*fact[:5], {key: value for key, value in fact[6].items() if key in attributes})
+            for name, fact in facts.items()
+        }
+    finally:
+        driver.put(layer, holder="shown")
+
+
+def leaks(driver):
+    """Descriptors, mounts and holders: what a closed stream must not leave."""
+    gc.collect()
+    return os.listdir("/proc/self/fd"), host.mounts_below(driver.home), driver.mounted_layers()
+
+
+def meddled_chain(driver, seed, length=5, count=20):
+    """Layers `n0` … that each change something of the one below; returns their names."""
+    rng = random.Random(seed)
+    privileged = host.is_real_root()
+    driver.create("n0")
+    oracle.meddle(os.path.join(driver.home, "n0", "diff"), rng, 60, privileged=privileged, sensible=True)
+    for number in range(1, length):
+        driver.create_read_write("n%d" % number, "n%d" % (number - 1))
+        path = driver.get("n%d" % number)
+        oracle.meddle(path, rng, count, privileged=privileged, sensible=True)
+        driver.put("n%d" % number)
+    return ["n%d" % number for number in range(length)]
+
+
+# --- round trips ------------------------------------------------------------------------------------------------------
+
+
+def copy_chain(driver, layers, suffix, archive_of, make):
+    """Copies of a chain's layers, each out of the archive of its original."""
+    parent = original_parent = ""
+    for layer in layers:
+        make(driver, layer + suffix, parent, archive_of(layer, original_parent))
+        parent, original_parent = layer + suffix, layer
+
+
+def created(driver, layer, parent, content):
+    driver.create(layer, parent, diff=io.BytesIO(content))
+
+
+def applied(driver, layer, parent, content):
+    driver.create(layer, parent)
+    driver.apply_diff(layer, parent, io.BytesIO(content))
+
+
+def applied_through_a_mount(driver, layer, parent, content):
+    driver.create(layer, parent)
+    driver.apply_diff(layer, "" if parent else "n0", io.BytesIO(content))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("make", [created, applied, applied_through_a_mount], ids=lambda make: make.__name__)
+def test_a_layer_applied_from_its_diff_shows_the_same(driver, seed, make):
+    layers = meddled_chain(driver, seed)
+    copy_chain(driver, layers, "copy", lambda layer, parent: diff_of(driver, layer, parent), make)
+    for layer in layers:
+        assert shown(driver, layer + "copy") == shown(driver, layer)
+    assert homes.flaws(driver.home) == []
+
+
+def without_whiteout_times(content):
+    """A tar with the times of whiteouts left out, which are those of the moment they were made."""
+    blocks = bytearray(content)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        for member in tar:
+            if os.path.basename(member.name).startswith(".wh."):
+                at = member.offset_data - 512
+                blocks[at + 136 : at + 156] = bytes(20)  # mtime, and the checksum that follows it
+    return bytes(blocks)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_diff_of_a_layer_applied_from_a_diff_is_the_same_to_the_byte(driver, seed):
+    layers = meddled_chain(driver, seed)
+    copy_chain(driver, layers, "copy", lambda layer, parent: diff_of(driver, layer, parent), created)
+    parent = ""
+    for layer in layers:
+        content = diff_of(driver, layer, parent)
+        assert content == diff_of(driver, layer, parent)
+        copy = diff_of(driver, layer + "copy", parent and parent + "copy")
+        assert without_whiteout_times(copy) == without_whiteout_times(content)
+        assert driver.layer(layer + "copy").diff_id == "sha256:" + hashlib.sha256(content).hexdigest()
+        parent = layer
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("seed", range(4))
+def test_natively_and_through_mounts_it_is_the_same(driver, seed):
+    layers = meddled_chain(driver, seed)
+    naive = naive_driver(driver.home)
+    copy_chain(driver, layers, "naive", lambda layer, parent: diff_of(naive, layer, parent), created)
+    copy_chain(naive, layers, "both", lambda layer, parent: diff_of(naive, layer, parent), created)
+    copy_chain(naive, layers, "applied", lambda layer, parent: diff_of(driver, layer, parent), applied)
+    parent = ""
+    for layer in layers:
+        expected = shown(driver, layer)
+        for suffix in ("naive", "both", "applied"):
+            assert shown(driver, layer + suffix) == expected, suffix
+        assert naive.changes(layer, parent) == driver.changes(layer, parent)
+        content = diff_of(naive, layer, parent)
+        assert diff_of(naive, layer, parent) == content
+        parent = layer
+    assert host.mounts_below(driver.home) == []
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_any_archive_applied_natively_or_through_a_mount_shows_the_same(driver, seed):
+    rng = random.Random(seed)
+    driver.create("n0", diff=trees.stream({"a/b/c": b"1", "a/d": b"2", "b/a": b"3", "c": b"4", "d/": None}))
+    below = "n0"
+    for number in range(1, 7):
+        content = trees.archive(oracle.sensible_entries(rng, 12))
+        outcomes = []
+        for name, parent in (("native", below), ("mount", "")):
+            layer = "%s%d" % (name, number)
+            driver.create(layer, below)
+            try:
+                driver.apply_diff(layer, parent, io.BytesIO(content))
+            except ArchiveError as error:
+                outcomes.append(str(error))
+                driver.remove(layer)
+            else:
+                outcomes.append(shown(driver, layer))
+        assert outcomes[0] == outcomes[1], (number, trees.names_in(content))
+        if isinstance(outcomes[0], dict):
+            below = "native%d" % number
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_diff_up_the_chain_makes_up_for_all_between(driver, seed):
+    layers = meddled_chain(driver, seed)
+    for parent in ("n0", "n1", ""):
+        for layer in ("n3", "n4"):
+            driver.create("x", parent, diff=io.BytesIO(diff_of(driver, layer, parent)))
+            assert shown(driver, "x") == shown(driver, layer)
+            driver.remove("x")
+    # and down, and to a sibling
+    driver.create("x", layers[-1], diff=io.BytesIO(diff_of(driver, "n0", "n4")))
+    assert shown(driver, "x") == shown(driver, "n0")
+    assert host.mounts_below(driver.home) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_attributes_on_request(driver, seed):
+    layers = meddled_chain(driver, seed, count=30)
+    copy_chain(driver, layers, "all", lambda layer, parent: diff_of(driver, layer, parent, all_xattrs=True), created)
+    copy_chain(driver, layers, "some", lambda layer, parent: diff_of(driver, layer, parent), created)
+    names = ("security.capability", "user.note")
+    assert shown(driver, "n4all", attributes=names) == shown(driver, "n4", attributes=names)
+    assert not any("user.note" in fact[-1] for fact in shown(driver, "n4some", attributes=names).values())
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_sizes_natively_and_through_mounts(driver):
+    base = {"keep": b"1" * 100, "gone": b"2" * 1000, "changed": b"3" * 10, "d/": None}
+    driver.create("base")
+    assert driver.apply_diff("base", "", trees.stream(base)) == 1110
+    driver.create_read_write("box", "base")
+    path = driver.get("box")
+    trees.write_tree(path, {"changed": b"4" * 50, "new": b"5" * 7, "to": "changed"})
+    os.unlink(path + "/gone")
+    os.link(path + "/new", path + "/d/again")
+    with open(path + "/keep", "rb+"):
+        pass  # copied up, unchanged
+    driver.put("box")
+    changed = 50 + 7 + len("changed")
+    assert driver.diff_size("base") == driver.diff_size("base", "") == 1110
+    assert driver.diff_size("box", "base") == driver.own_size("box") == changed + 100
+    assert driver.diff_size("box", "") == 100 + changed
+    driver.create("top", "box")
+    assert driver.diff_size("top", "box") == 0
+    assert driver.diff_size("top", "base") == changed
+    for layer, parent in (("gone", ""), ("box", "gone")):
+        with pytest.raises(LayerNotFound):
+            driver.diff_size(layer, parent)
+    assert host.mounts_below(driver.home) == []
+
+
+@pytest.mark.root
+def test_sizes_of_a_driver_that_mounts_for_everything(driver):
+    driver.create("base", diff=trees.stream({"keep": b"1" * 100}))
+    naive = naive_driver(driver.home)
+    naive.create("box", "base")
+    entries = {"f": b"1" * 30, "hard": trees.hard_link("f"), "to": trees.symlink("12345"), ".wh.keep": b""}
+    assert naive.apply_diff("box", "base", trees.stream(entries)) == 30  # sizes of headers
+    assert naive.diff_size("box", "base") == 35
+    assert naive.diff_size("box", "") == 35
+    assert naive.diff_size("base") == 100
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def box(driver):
+    driver.create("base", diff=trees.stream({"d/": None, "d/f": b"1" * 100_000, "gone": b""}))
+    driver.create("box", "base", diff=trees.stream({"d/g": b"2" * 100_000, ".wh.gone": b"", "new/": None}))
+    return driver
+
+
+PAIRS = [("box", "base"), ("box", ""), ("base", ""), ("base", "box")]
+
+
+@pytest.mark.parametrize(("layer", "parent"), PAIRS)
+@pytest.mark.parametrize("how", ["unread", "in part", "whole", "twice closed", "dropped"])
+def test_a_stream_leaves_nothing_however_it_ends(box, layer, parent, how):
+    before = leaks(box)
+    stream = box.diff(layer, parent)
+    if how == "in part":
+        assert len(stream.read(1000)) > 0
+    elif how == "whole":
+        assert len(stream.read()) > 1000
+    if how != "dropped":
+        stream.close()
+    if how == "twice closed":
+        stream.close()
+        with pytest.raises(ValueError, match="closed"):
+            stream.read()
+    del stream
+    assert leaks(box) == before
+
+
+def test_a_stream_is_a_binary_file(box):
+    with box.diff("box", "base") as stream:
+        assert stream.readable()
+        assert not stream.writable()
+        whole = b"".join(iter(lambda: stream.read(777), b""))
+        assert stream.read() == b""
+        assert stream.readinto(bytearray(10)) == 0
+    assert whole == diff_of(box, "box", "base")
+    with io.BufferedReader(box.diff("box", "base")) as buffered, tarfile.open(fileobj=buffered, mode="r|") as tar:
+        assert [member.name for member in tar] == ["d", "d/g", ".wh.gone", "new"]
+
+
+def test_a_diff_through_mounts_holds_the_layer_until_it_is_closed(box):
+    with box.diff("box", "") as stream:
+        assert box.holders("box") == {"": 1}
+        assert box.mounted("box")
+        stream.read(10)
+        box.create("other", "base")
+    assert box.holders("box") == {}
+    assert not box.mounted("box")
+    with box.diff("base", "box") as stream:
+        assert not box.mounted("box")  # let go of once it has been compared
+        assert stream.read()
+
+
+@pytest.mark.parametrize("parent", ["base", ""])
+@pytest.mark.parametrize("action", ["remove", "replace"])
+def test_a_layer_that_goes_while_it_is_archived_is_missed(box, parent, action):
+    def act():
+        if action == "remove":
+            box.remove("box")
+        else:
+            box.put_all("box")
+            box.apply_diff("box", "base", trees.stream({"new": b""}), replace=True)
+
+    before = leaks(box)[0]
+    whole = diff_of(box, "box", parent)
+    with box.diff("box", parent) as stream:
+        content = stream.read(10)
+        act()
+        if parent:
+            with pytest.raises(Overlay2Error) as refused:
+                stream.read()
+            assert refused.value.layer == "box"
+        else:
+            assert content + stream.read() == whole  # the mount lives on as long as it is read
+    assert leaks(box)[0] == before
+    assert box.holders("box") == {}
+
+
+def test_missing_layers_are_told_before_anything_is_read(box):
+    before = leaks(box)
+    for layer, parent in (("gone", ""), ("box", "gone"), ("gone", "box")):
+        for call in (box.diff, box.changes, box.diff_size):
+            with pytest.raises(LayerNotFound) as refused:
+                call(layer, parent)
+            assert refused.value.layer == "gone"
+    assert leaks(box) == before
+
+
+# --- owners -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_a_diff_has_the_owners_of_the_container(home):
+    driver = Driver(home, ["overlay2.sync=none"], IdMap((IdRange(0, 100000, 1000),), (IdRange(0, 200000, 1000),)))
+    entries = {"f": trees.Entry(b"1", uid=5, gid=6), "d/": trees.Entry(uid=7, gid=8), "gone": b""}
+    driver.create("base", diff=trees.stream(entries))
+    driver.create("box", "base", diff=trees.stream({"g": trees.Entry(b"2", uid=9, gid=10), ".wh.gone": b""}))
+
+    def owners(content):
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            return {member.name: (member.uid, member.gid) for member in tar}
+
+    assert owners(diff_of(driver, "base")) == {"f": (5, 6), "d": (7, 8), "gone": (0, 0)}
+    assert owners(diff_of(driver, "box", "base")) == {"g": (9, 10), ".wh.gone": (100000, 200000)}
+    driver.create("child", "box", diff=trees.stream({"h": trees.Entry(b"3", uid=1, gid=2)}))
+    assert owners(diff_of(driver, "child", "base"))["h"] == (1, 2)
+    # As moby's: a whole tree through a mount is archived as it is.
+    assert owners(diff_of(driver, "box", ""))["g"] == (100009, 200010)
+
+
+# --- a module that redirects, or copies metadata alone ----------------------------------------------------------------
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("parameter", ["redirect_dir", "metacopy"])
+def test_where_the_module_does_more_by_default_everything_goes_through_mounts(home, parameter, real_tmp):
+    driver = Driver(home, ["overlay2.sync=none"])
+    base = {"d/": None, "d/sub/": None, "d/sub/f": b"1" * 5000, "d/g": b"2", "gone": b"", "meta": b"3" * 5000}
+    driver.create("base", diff=trees.stream(base))
+    with module_default(parameter):
+        careful = Driver(home, ["overlay2.sync=none"])
+        assert not careful.features.native_diff
+        assert careful.features.metacopy == (parameter == "metacopy")
+        assert dict(careful.status())["Native Overlay Diff"] == "false"
+        assert dict(careful.status())["Using metacopy"] == ("true" if parameter == "metacopy" else "false")
+        careful.create_read_write("box", "base")
+        path = careful.get("box")
+        os.rename(path + "/d", path + "/moved")
+        os.chmod(path + "/meta", 0o600)
+        os.unlink(path + "/gone")
+        trees.write_tree(path, {"moved/new": b"4"})
+        careful.put("box")
+        upper = os.path.join(home, "box", "diff")
+        assert "trusted.overlay.redirect" in os.listxattr(upper + "/moved")
+        if parameter == "metacopy":
+            assert "trusted.overlay.metacopy" in os.listxattr(upper + "/meta")
+
+        changes = [(change.path, change.kind.letter) for change in careful.changes("box", "base")]
+        assert changes == [
+            ("/d", "D"), ("/gone", "D"), ("/meta", "C"), ("/moved", "A"), ("/moved/g", "A"), ("/moved/new", "A"),
+            ("/moved/sub", "A"), ("/moved/sub/f", "A"),
+        ]  # fmt: skip
+        content = diff_of(careful, "box", "base")
+        assert careful.diff_size("box", "base") == 5000 + 5000 + 1 + 1
+        expected = shown(careful, "box")
+        careful.create("applied", "base")
+        careful.apply_diff("applied", "base", io.BytesIO(content))
+        assert shown(careful, "applied") == expected
+    # The archive holds all there is, so a driver of the usual kind makes the same of it.
+    driver.create("copy", "base", diff=io.BytesIO(content))
+    assert shown(driver, "copy") == expected
+    assert host.mounts_below(home) == []
+    assert homes.flaws(home) == []
+
+
+# --- a user namespace -------------------------------------------------------------------------------------------------
+
+
+def _round_trips_in_a_namespace(home, seed):
+    driver = Driver(home, ["overlay2.sync=none"])
+    assert driver.features.userxattr
+    assert driver.features.native_diff
+    layers = meddled_chain(driver, seed, length=4)
+    copy_chain(driver, layers, "copy", lambda layer, parent: diff_of(driver, layer, parent), created)
+    copy_chain(driver, layers, "mount", lambda layer, parent: diff_of(driver, layer, parent), applied_through_a_mount)
+    for layer in layers:
+        assert shown(driver, layer + "copy") == shown(driver, layer) == shown(driver, layer + "mount")
+    driver.create("x", "n0", diff=io.BytesIO(diff_of(driver, "n3", "n0")))
+    assert shown(driver, "x") == shown(driver, "n3")
+    driver.apply_diff("x", "n0", trees.stream({"f": b"1", ".wh.a": b""}), replace=True)
+    driver.get("x", holder="web")
+    with pytest.raises(Overlay2Error):
+        driver.remove("x", guard=True)
+    driver.put("x", holder="web")
+    for layer in ("x", *[name + suffix for name in reversed(layers) for suffix in ("copy", "mount", "")]):
+        driver.remove(layer, guard=True)
+    assert homes.layer_names(home) == []
+    assert homes.flaws(home) == []
+    return True
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_round_trips_in_a_user_namespace(userns, home, seed):
+    assert userns(_round_trips_in_a_namespace, home, 2000 + seed)
+
+
+# --- file systems -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["home", "tmpfs_home", "xfs_home"])
+@pytest.mark.parametrize("sync", ["full", "none"])
+def test_a_whole_life_on_each_file_system(request, kind, sync):
+    driver = Driver(request.getfixturevalue(kind), ["overlay2.sync=" + sync])
+    layers = meddled_chain(driver, 7, length=4)
+    copy_chain(driver, layers, "copy", lambda layer, parent: diff_of(driver, layer, parent), created)
+    for parent, layer in zip(layers, layers[1:]):
+        new, old = driver.get(layer), driver.get(parent)
+        changes = [(change.path, change.kind.letter) for change in driver.changes(layer, parent)]
+        assert changes == oracle.changes(new, old)
+        driver.put(layer)
+        driver.put(parent)
+        assert shown(driver, layer + "copy") == shown(driver, layer)
+    driver.create("new", "n0", diff=trees.stream({"f": b"1"}))
+    driver.apply_diff("new", "n0", trees.stream({"g": b"1"}), replace=True)
+    driver.apply_diff("new", "", trees.stream({"h": b"1"}), replace=True)
+    assert os.listdir(os.path.join(driver.home, "new", "diff")) == ["h"]
+    assert homes.flaws(driver.home) == []
+    driver.get("new", holder="web")
+    driver.cleanup()
+    for layer in driver.layers():
+        driver.remove(layer.id)
+    assert homes.layer_names(driver.home) == []
+    assert os.listdir(os.path.join(driver.home, "l")) == []
+
+
+def test_two_homes_in_one_process_know_nothing_of_each_other(home, tmpfs_home):
+    one, two = Driver(home), Driver(tmpfs_home)
+    assert one.features.backing_fs != two.features.backing_fs == "tmpfs"
+    for driver, content in ((one, b"1"), (two, b"22")):
+        driver.create("base", diff=trees.stream({"f": content}))
+        driver.create_read_write("box", "base")
+    assert one.get("box", holder="web") != two.get("box")
+    assert one.holders("box") == {"web": 1}
+    assert two.holders("box") == {"": 1}
+    assert homes.content_of(one.home, "box/merged/f") == "1"
+    assert homes.content_of(two.home, "box/merged/f") == "22"
+    one.put("box", holder="web")
+    assert not one.mounted("box")
+    assert two.mounted("box")
+    with pytest.raises(Overlay2Error):
+        two.remove("box", guard=True)
+    one.remove("box", guard=True)
+    assert two.exists("box")
+    assert (one.diff_size("base"), two.diff_size("base")) == (1, 2)
+    two.cleanup()
+    assert two.holders("box") == {}
+    assert homes.flaws(home) == homes.flaws(tmpfs_home) == []
+
+
+def test_a_home_inside_a_layer_of_another_home(home):
+    """Its mounts are not the outer one's, though they lie below it."""
+    outer = Driver(home)
+    outer.create("base")
+    inner = Driver(os.path.join(outer.get("base"), "inner"))
+    inner.create("base")
+    inner.create("box", "base")
+    inner.get("box", holder="web")
+    assert outer.mounted_layers() == []
+    outer.create("box", "base")
+    assert not outer.mounted("box")
+    outer.get("box")
+    outer.put("box")
+    assert inner.holders("box") == {"web": 1}
+    outer.cleanup()  # everything below, as it says
+    assert inner.holders("box") == {}
