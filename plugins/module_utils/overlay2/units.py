@@ -40,7 +40,7 @@ def ram_in_bytes(text):
         raise OptionError("invalid size: '%s' has no number" % text, remedy=_REMEDY)
     if value < 0:
         raise _invalid(text)
-    unit = _SUFFIX.fullmatch(suffix.lower()) if len(suffix) <= 3 else None
+    unit = _SUFFIX.fullmatch(suffix.lower())
     if unit is None:
         raise OptionError("invalid suffix: '%s'" % suffix.lower(), remedy=_REMEDY)
     value *= 1024 ** _POWERS[unit.group(1) or ""]

@@ -147,7 +147,11 @@ def test_features_are_a_value(home):
 
 def test_many_probes_at_once(tmpfs_home):
     found = []
-    threads = [threading.Thread(target=lambda: found.append(features.probe(tmpfs_home, tmpfs_home))) for _round in range(4)]
+
+    def look():
+        found.append(features.probe(tmpfs_home, tmpfs_home))
+
+    threads = [threading.Thread(target=look) for _round in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -508,6 +508,7 @@ def test_is_mounted(source, name, real_tmp, here):
     assert mounts.is_mounted(merged) is True
     assert mounts.is_mounted(merged, strict=True) is True
     assert mounts.is_mounted(chain.path("diff")) is False
+    assert mounts.is_mounted(chain.path()) is False  # the mount is below it
     os.symlink(name, os.path.join(real_tmp, "link"))
     assert mounts.is_mounted(os.path.join(real_tmp, "link", chain.layer, "merged")) is True
     mount.unmount(merged)
