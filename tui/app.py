@@ -37,7 +37,6 @@ class Overlay2App(actions.Actions, App):
         screen.MODE: screen
         for screen in (LayersScreen, ChainScreen, FilesScreen, MountsScreen, StatusScreen, HealthScreen)
     }
-    DEFAULT_MODE = "layers"
     BINDINGS = [
         Binding("1", "go('layers')", "Layers", show=False, tooltip="The layers as a tree"),
         Binding("2", "go('chain')", "Chain", show=False, tooltip="What the selected layer stands on"),
@@ -79,8 +78,10 @@ class Overlay2App(actions.Actions, App):
 
     # From the model to the screen
 
-    def on_mount(self):
+    async def on_mount(self):
         self.theme = "textual-dark"
+        # Not as DEFAULT_MODE: with eager tasks, of Python 3.12, its widgets would be mounted before it is on the stack.
+        await self.switch_mode("layers")
         if self._live is not None:
             self.run_worker(self._live.poller.run, name="following", group="follow", thread=True, exit_on_error=False)
             self.run_worker(

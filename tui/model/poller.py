@@ -17,8 +17,8 @@ _GATHER = 0.15
 _SETTLE = 1.0
 #: Everything is read again after at least so many seconds, and so many times what reading it took.
 _FULL_EVERY, _FULL_REST = 60.0, 500.0
-#: The same for what no event tells: use of space and quotas; processes, while somebody looks at them.
-_USE_EVERY, _PROCESSES_EVERY, _REST = 5.0, 3.0, 200.0
+#: The same for what no event tells: use of space and quotas; other mount namespaces; processes, while somebody looks.
+_USE_EVERY, _ELSEWHERE_EVERY, _PROCESSES_EVERY, _REST = 10.0, 5.0, 3.0, 300.0
 #: Without file events, look at everything so often.
 _BLIND_EVERY = 2.0
 
@@ -38,7 +38,8 @@ class Poller:
         self._stopped = self.paused = False
         self._wants_processes = self._wants_all = False
         self._settling = {}
-        self._due = {"full": 0.0, "use": 0.0, "processes": 0.0}
+        self._told = self._armed = None
+        self._due = {"full": 0.0, "use": 0.0, "elsewhere": 0.0, "processes": 0.0}
         self._sizes = SizeKeeper(self._measure, self._have_sizes)
 
     # From any thread
@@ -104,6 +105,9 @@ class Poller:
             if pending:
                 time.sleep(_GATHER)
                 pending |= self._watch.wait(0)
+            if pending.mounts and not self._source.mounts_moved():
+                # Somebody mounts elsewhere on this host, all the time on some.
+                pending = pending._replace(mounts=False)
             pending |= self._timed_news()
             if pending:
                 self._read(pending)
@@ -122,6 +126,8 @@ class Poller:
     def _timed_reads(self):
         if self._is_due("use"):
             self._timed("use", self._source.read_use, _USE_EVERY)
+        if self._is_due("elsewhere"):
+            self._timed("elsewhere", self._source.read_mounts, _ELSEWHERE_EVERY)
         if self._wants_processes and self._is_due("processes"):
             self._timed("processes", self._source.read_processes, _PROCESSES_EVERY)
 
@@ -131,29 +137,42 @@ class Poller:
             snapshot = read()
         took = time.monotonic() - started
         self._due[name] = time.monotonic() + max(least, _REST * took)
-        self._publish(snapshot)
+        self._tell(snapshot)
 
     def _read(self, news):
         started = time.monotonic()
         with self._lock:
+            before = snapshot = self._source.snapshot
             if news.everything:
                 self._wants_all = False
                 snapshot = self._source.read()
                 rest = 1.0 if snapshot.failure else _BLIND_EVERY if self._is_blind() else _FULL_EVERY
                 self._due["full"] = started + max(rest, _FULL_REST * (time.monotonic() - started))
             else:
-                snapshot = self._source.read_layers(news.layers) if news.layers else None
+                if news.layers:
+                    snapshot = self._source.read_layers(news.layers)
                 if news.mounts or news.holders or news.layers:
                     snapshot = self._source.read_mounts()
-        self._publish(snapshot)
+        self._tell(snapshot)
+        if snapshot.mounts is before.mounts and snapshot.layers is before.layers:
+            return
         self._sizes.forget(news.layers)
         mounted = {mount.id for mount in snapshot.mounts if mount.mounted or mount.elsewhere}
         self._sizes.follow({id: id in mounted and facts.kind != "ro" for id, facts in snapshot.layers.items()})
+
+    def _tell(self, snapshot):
+        """Publish what is not what was published last."""
+        if snapshot is not self._told:
+            self._told = snapshot
+            self._publish(snapshot)
 
     def _arm(self):
         """Watch the layers, those that can change first."""
         with self._lock:
             layers = self._source.snapshot.layers
+        if layers is self._armed:
+            return
+        self._armed = layers
         self._watch.arm(sorted(layers, key=lambda id: layers[id].layer.committed))
 
     def _is_blind(self):
@@ -164,7 +183,7 @@ class Poller:
 
     def _timeout(self):
         """Seconds until something is to be done unasked."""
-        times = [self._due["full"], self._due["use"], *self._settling.values()]
+        times = [self._due["full"], self._due["use"], self._due["elsewhere"], *self._settling.values()]
         if self._wants_processes:
             times.append(self._due["processes"])
         return max(0.0, min(times) - time.monotonic())
@@ -180,4 +199,4 @@ class Poller:
     def _have_sizes(self, sizes, unsized):
         with self._lock:
             snapshot = self._source.with_sizes(sizes, unsized)
-        self._publish(snapshot)
+        self._tell(snapshot)

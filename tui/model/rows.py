@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from .snapshot import last_only
+
 #: How layers can be sorted; the first is the tree.
 ORDERS = ("tree", "size", "age", "depth", "name")
 #: Guides longer than this are cut at their left: what branches that deep is found by its neighbours.
@@ -24,6 +26,7 @@ class Row(NamedTuple):
     folded: bool
 
 
+@last_only
 def children_of(layers):
     """Ids by parent (dict of list); "" for those that stand on nothing, or whose parent is not there."""
     found = {}
@@ -93,6 +96,7 @@ def find(snapshot, text):
 
     ``mounted``, ``rw``, ``ro`` and ``broken`` stand for what they say.
     """
+    holders = {mount.id: " ".join(mount.holders) for mount in snapshot.mounts}
     mounted = {mount.id for mount in snapshot.mounts if mount.mounted}
     found = set()
     words = text.casefold().split()
@@ -102,8 +106,7 @@ def find(snapshot, text):
             tags.add("mounted")
         if facts.layer.problems:
             tags.add("broken")
-        holders = " ".join(next((m.holders for m in snapshot.mounts if m.id == id), ())) if id in mounted else ""
-        line = f"{id} {facts.name} {facts.layer.link} {facts.layer.diff_id or ''} {holders}".casefold()
+        line = f"{id} {facts.name} {facts.layer.link} {facts.layer.diff_id or ''} {holders.get(id, '')}".casefold()
         if all(word in tags or word in line for word in words):
             found.add(id)
     return found

@@ -22,7 +22,7 @@ from overlay2 import Overlay2Error
 _REST = 200
 _LEAST_REST = 10.0
 #: Seconds between two words about how far it is.
-_TELL_EVERY = 0.25
+_TELL_EVERY = 0.5
 #: A walk gives way to the screen after this many seconds of work.
 _STRIDE = 0.02
 
@@ -49,6 +49,7 @@ class SizeKeeper:
         self._wanted, self._again, self._changing = [], set(), set()
         self._due = []
         self._rest_until = 0.0
+        self._changed = False
         self._worked_since = 0.0
 
     def follow(self, layers):
@@ -140,6 +141,7 @@ class SizeKeeper:
             why = getattr(error, "message", None) or str(error)
         took = self._clock() - started
         with self._lock:
+            self._changed = self._changed or self._sizes.get(id) != size or size is None
             if size is None:
                 self._sizes.pop(id, None)
                 self._unsized[id] = why
@@ -162,6 +164,9 @@ class SizeKeeper:
 
     def _say(self):
         with self._lock:
+            if not self._changed:
+                return
+            self._changed = False
             sizes, unsized = dict(self._sizes), dict(self._unsized)
         self._tell(sizes, unsized)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,20 @@ from overlay2.errors import printable
 from overlay2.linux.mountinfo import MountEntry
 
 NOTHING: Mapping = MappingProxyType({})
+
+
+def last_only(function):
+    """Remember what a function of one argument said of the last one, told by its identity: Snapshots share their parts."""
+    last = (None, None)
+
+    @functools.wraps(function)
+    def remembering(argument):
+        nonlocal last
+        if last[0] is not argument:
+            last = (argument, function(argument))
+        return last[1]
+
+    return remembering
 
 
 class Failure(NamedTuple):
@@ -165,8 +180,7 @@ class Snapshot:
     def wrongs(self):
         """Everything that is wrong: list of :class:`Remark`, those of the home first."""
         found = [remark for remark in self.remarks if remark.wrong]
-        for facts in self.layers.values():
-            found.extend(Remark(text, facts.id) for text in facts.layer.problems)
+        found.extend(_layer_wrongs(self.layers))
         for mount in self.mounts:
             found.extend(remark for remark in mount.remarks if remark.wrong)
         return found
@@ -174,6 +188,11 @@ class Snapshot:
     def mount_of(self, layer):
         """The :class:`MountFacts` of a layer, or None."""
         return next((mount for mount in self.mounts if mount.id == layer), None)
+
+
+@last_only
+def _layer_wrongs(layers):
+    return [Remark(text, facts.id) for facts in layers.values() for text in facts.layer.problems]
 
 
 def short(layer):

@@ -38,6 +38,7 @@ class HomeSource:
         self.home = os.path.abspath(home)
         self.driver = None
         self._snapshot = Snapshot(self.home, host=platform.node())
+        self._table = []
 
     @property
     def snapshot(self):
@@ -94,8 +95,20 @@ class HomeSource:
         )
         return self._snapshot
 
+    def mounts_moved(self):
+        """Whether this namespace's mount table of the home differs from the last Snapshot's: a look at one file (bool)."""
+        if self.driver is None:
+            return True
+        try:
+            table = self.driver.mount_table()
+        except OSError:
+            return True
+        moved = table != self._table
+        self._table = table
+        return moved
+
     def read_mounts(self):
-        """Only mounts, holders and the file system's space: a Snapshot."""
+        """Only mounts and holders: a Snapshot, the same one as before where they are as they were."""
         if self.driver is None:
             return self.read()
         try:
@@ -106,7 +119,8 @@ class HomeSource:
             return self._snapshot
         before = {mount.path: mount.processes for mount in self._snapshot.mounts}
         found = tuple(dataclasses.replace(mount, processes=before.get(mount.path)) for mount in found)
-        self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), mounts=found, space=self._space())
+        if found != self._snapshot.mounts or self._snapshot.space is None:
+            self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), mounts=found, space=self._space())
         return self._snapshot
 
     def read_use(self):
@@ -114,9 +128,10 @@ class HomeSource:
         if self.driver is None:
             return self.read()
         quotas = [id for id, facts in self._snapshot.layers.items() if facts.layer.quota]
-        layers = dict(self._snapshot.layers)
+        layers = self._snapshot.layers
         if quotas:
-            layers.update({layer.id: self._facts(layer) for layer in self.driver.layers(quotas)})
+            fresh = {layer.id: self._facts(layer) for layer in self.driver.layers(quotas)}
+            layers = MappingProxyType({**layers, **fresh})
         space = self._space()
         looks = {id: layers[id].layer.quota.used for id in quotas if layers[id].layer.quota}
         if space is not None:
@@ -126,7 +141,7 @@ class HomeSource:
         self._snapshot = dataclasses.replace(
             self._snapshot,
             taken=time.time(),
-            layers=MappingProxyType(layers),
+            layers=layers,
             space=space,
             history=MappingProxyType(history),
         )
@@ -139,7 +154,8 @@ class HomeSource:
             dataclasses.replace(mount, processes=busy.get(mount.id, ()) if mount.mounted else None)
             for mount in self._snapshot.mounts
         )
-        self._snapshot = dataclasses.replace(self._snapshot, mounts=found)
+        if found != self._snapshot.mounts:
+            self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), mounts=found)
         return self._snapshot
 
     def with_sizes(self, sizes, unsized):

@@ -110,7 +110,8 @@ def feature_lines(snapshot):
         [
             (f"{label:<{width}}  ", "dim"),
             (f"{value:<{values}}", "warn" if (label, value) in _POOR else "strong"),
-            (f"  {'! ' if (label, value) in _POOR else ''}{meaning}", ""),
+            ("  ", ""),
+            (f"{'! ' if (label, value) in _POOR else ''}{meaning}", ""),
         ]
         for label, value, meaning in snapshot.features
     ]
