@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Looking into layers: folders, single files, and what a chain wastes. Each call opens the chain and closes it again."""
+"""Looking into layers: folders, single files, and what a chain wastes. Each call opens and closes the chain."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Snapshots that were gathered elsewhere: the result of ``overlay2_info``, or this program's own ``--json``, from files."""
+"""Snapshots gathered elsewhere: results of ``overlay2_info``, or of this program's own ``--json``, from files."""
 
 from __future__ import annotations
 

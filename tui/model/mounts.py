@@ -87,7 +87,7 @@ def _layer_mount(driver, layers, layer, here, elsewhere, recorded):
 
 
 def _remarks(facts, entries, holders, recorded, elsewhere, is_base):
-    """What the kernel, the holders and the layer's own files do not agree upon: (sentence, whether it is wrong) pairs."""
+    """What the kernel, the holders and the layer's own files disagree about: (sentence, whether it is wrong) pairs."""
     if facts is None:
         yield "Its layer folder is gone, or holds no layer any more, while something still uses it.", True
     lost = {name: count for name, count in recorded.items() if name not in holders}
@@ -103,7 +103,7 @@ def _remarks(facts, entries, holders, recorded, elsewhere, is_base):
     top = entries[-1]
     if top.fs_type != "overlay":
         yield (
-            f"Something that is no overlay is mounted on its merged folder: {top.fs_type} from {printable(top.source)}.",
+            f"No overlay is mounted on its merged folder, but {top.fs_type} from {printable(top.source)}.",
             True,
         )
         return

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Measuring layers in the background: politely, one after the other, and again only when it may have changed.
 
-Measuring something again is followed by a rest of two hundred times as long. So however much there is in a home, keeping
-its sizes fresh takes less than a hundredth of one core.
+Measuring something again is followed by a rest of two hundred times as long. So however much there is in a home,
+keeping its sizes fresh takes less than a hundredth of one core.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class SizeKeeper:
                 for id in set(known) - set(layers):
                     del known[id]
             # The list is worked off from its end: those that can be written to are first, as people look at these.
-            missing = [id for id in layers if id in settled or id not in self._sizes and id not in self._unsized]
+            missing = [id for id in layers if id in settled or not (id in self._sizes or id in self._unsized)]
             self._wanted = sorted({*missing, *self._again} & set(layers), key=lambda id: (id in self._changing, id))
             scheduled = {id for _when, id in self._due}
             now = self._clock()

@@ -20,7 +20,7 @@ NOTHING: Mapping = MappingProxyType({})
 
 
 def last_only(function):
-    """Remember what a function of one argument said of the last one, told by its identity: Snapshots share their parts."""
+    """Remember what a function said of its last argument, known by identity: Snapshots share their parts."""
     last = (None, None)
 
     @functools.wraps(function)

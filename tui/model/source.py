@@ -46,7 +46,7 @@ class HomeSource:
         return self._snapshot
 
     def read(self):
-        """Everything, afresh: a :class:`~.snapshot.Snapshot`, which says in ``failure`` why there is nothing to show."""
+        """Everything, afresh: a Snapshot, which says in ``failure`` why there is nothing to show."""
         try:
             if self.driver is None:
                 self.driver = Driver(self.home, read_only=True, probe=False)
@@ -96,7 +96,7 @@ class HomeSource:
         return self._snapshot
 
     def mounts_moved(self):
-        """Whether this namespace's mount table of the home differs from the last Snapshot's: a look at one file (bool)."""
+        """Whether this namespace's mounts of the home differ from the last time: a look at one file (bool)."""
         if self.driver is None:
             return True
         try:
@@ -205,7 +205,7 @@ class HomeSource:
             yield Remark(f"The folder {LINK_DIR}/ is missing: no layer with a parent can be mounted.")
         if self.driver.features.xattr_class == "trusted" and os.geteuid() != 0:
             yield Remark(
-                "Without root, opaque folders and other users' files and processes can't be seen: some answers are missing.",
+                "Without root, opaque folders and other users' processes can't be seen: some answers are missing.",
                 wrong=False,
             )
 

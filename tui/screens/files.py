@@ -96,14 +96,7 @@ class FilesScreen(HomeScreen):
             self._list(self.app.host.driver, facts.id, "", self.merged)
 
     def text(self):
-        grid = self.query_one(FileGrid)
-        lines = []
-        for key in grid.keys:
-            sign, name, size, mode, owner = (
-                "".join(t for t, _m in c) if isinstance(c, list) else c[0] for c in grid.cells(key)
-            )
-            lines.append(f"{sign} {mode} {size:>10} {owner:<14} {name}")
-        return lines
+        return self.query_one(FileGrid).text()
 
     def watch_merged(self, merged):
         self.query_one("#view", Choices).chosen = "merged" if merged else "own"

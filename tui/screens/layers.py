@@ -61,9 +61,7 @@ class LayersScreen(HomeScreen):
         panel.set_lines(detail_lines(self.snapshot, facts) if facts else [])
 
     def text(self):
-        grid = self.query_one(LayerGrid)
-        return [" ".join("".join(text for text, _ in cell) if isinstance(cell, list) else cell if isinstance(cell, str)
-                         else cell[0] for cell in grid.cells(key)).rstrip() for key in grid.keys]  # fmt: skip
+        return self.query_one(LayerGrid).text()
 
     # The grid's words
 

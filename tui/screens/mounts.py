@@ -12,6 +12,7 @@ from ..messages import LayerChosen, ShowScreen
 from ..model.mounts import holders_text
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
+from ..widgets.spans import plain
 from .base import HomeScreen
 from .chain import kernel_lines
 
@@ -85,8 +86,7 @@ class MountsScreen(HomeScreen):
         self._show_mount(grid.chosen_mount)
 
     def text(self):
-        return [part for mount in self.snapshot.mounts for part in ("".join(t for t, _m in line) if isinstance(line, list)
-                else line[0] if isinstance(line, tuple) else line for line in [*mount_lines(mount), ""])]  # fmt: skip
+        return [plain(line) for mount in self.snapshot.mounts for line in [*mount_lines(mount), ""]]
 
     def on_grid_highlighted(self, message: Grid.Highlighted):
         message.stop()

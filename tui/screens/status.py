@@ -10,7 +10,7 @@ from overlay2.units import human_size
 from ..messages import LayerChosen, ShowScreen
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
-from ..widgets.spans import bar, fullness, trend
+from ..widgets.spans import bar, fullness, plain, trend
 from .base import HomeScreen
 
 #: Values that an operator should look at twice.
@@ -81,14 +81,8 @@ class StatusScreen(HomeScreen):
         self.query_one(QuotaGrid).show(self.snapshot)
 
     def text(self):
-        return [
-            "".join(text for text, _meaning in line)
-            if isinstance(line, list)
-            else line[0]
-            if isinstance(line, tuple)
-            else line
-            for line in [*feature_lines(self.snapshot), "", *space_lines(self.snapshot)]
-        ]
+        lines = [*feature_lines(self.snapshot), "", *space_lines(self.snapshot), ""]
+        return [plain(line) for line in lines] + self.query_one(QuotaGrid).text()
 
     def on_grid_highlighted(self, message: Grid.Highlighted):
         message.stop()

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from .spans import fit
+from .spans import fit, plain
 
 _MEANINGS = ("dim", "strong", "accent", "good", "warn", "bad", "title")
 
@@ -50,7 +51,7 @@ class Grid(ScrollView, can_focus=True):
         overflow-x: hidden;
         & > .grid--header { color: $foreground-muted; background: $surface; text-style: bold; }
         & > .grid--cursor { background: $surface-lighten-1; text-style: bold; }
-        &:focus > .grid--cursor { background: $block-cursor-background; color: $block-cursor-foreground; text-style: bold; }
+        &:focus > .grid--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
         & > .grid--dim { color: $foreground-muted; }
         & > .grid--strong { text-style: bold; }
         & > .grid--accent { color: $text-accent; }
@@ -262,6 +263,15 @@ class Grid(ScrollView, can_focus=True):
                 return
             left += size + 2
 
-    def line_region(self, place):
-        """Where a row is on the widget (Region), for tests."""
-        return Region(0, place + 1 - self.scroll_offset.y, self.size.width, 1)
+    # Export
+
+    def text(self):
+        """All rows and columns as plain lines (list of str), the header first."""
+        rows = [[column.title for column in self.columns]]
+        rows += [[plain(cell) for cell in self.cells(key)] for key in self.keys]
+        widths = [max(map(cell_len, cells)) for cells in zip(*rows)]
+        lines = []
+        for row in rows:
+            fitted = [plain(fit(cell, width, column.right)) for cell, width, column in zip(row, widths, self.columns)]
+            lines.append("  ".join(fitted).rstrip())
+        return lines

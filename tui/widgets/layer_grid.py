@@ -25,7 +25,7 @@ class LayerGrid(Grid):
         Binding("space", "fold", "Fold", tooltip="Hide or show what stands on this layer"),
         Binding("s", "sort", "Sort", tooltip="Sort by the tree, size, age, depth or name, in turn"),
         Binding("u", "parent", "Parent", show=False, tooltip="Go to the layer this one stands on"),
-        Binding("d", "child", "Child", show=False, tooltip="Go to the first layer on this one, then to its neighbours"),
+        Binding("d", "child", "Child", show=False, tooltip="Go to the first layer that stands on this one"),
     ]
 
     def __init__(self, *, id=None):
@@ -141,7 +141,7 @@ class LayerGrid(Grid):
         if mount is None:
             return ""
         wrong = any(remark.wrong for remark in mount.remarks)
-        count = f" ×{mount.references}" if mount.references else ""  # noqa: RUF001
+        count = f" ×{mount.references}" if mount.references else ""
         if mount.mounted:
             return ("● " if not wrong else "! ") + "yes" + count, "bad" if wrong else "good"
         if mount.elsewhere:
@@ -175,7 +175,6 @@ class LayerGrid(Grid):
             self.reveal(facts.layer.parent)
 
     def action_child(self):
-        """The first child; from a child that was reached this way the next of its siblings would need a trail, so no."""
         if self.current is None:
             return
         children = children_of(self._snapshot.layers).get(self.current)

@@ -47,6 +47,11 @@ def spans(line):
     return [line] if isinstance(line, tuple) else list(line)
 
 
+def plain(line):
+    """The text of a line (str)."""
+    return "".join(text for text, _meaning in spans(line))
+
+
 def fit(line, width, right=False):
     """A line cut or filled to ``width`` cells, wide characters counted as they show: list of (text, meaning)."""
     pieces = spans(line)
