@@ -40,8 +40,8 @@ options:
   state:
     description:
       - V(mounted) sees to it that the layer is mounted and O(holder) holds it.
-      - V(unmounted) sees to it that O(holder) does not hold it. It is unmounted when nobody else does, and that includes
-        a mount which nobody holds. A layer that does not exist is fine.
+      - V(unmounted) sees to it that O(holder) does not hold it. It is unmounted when nobody else does, and that
+        includes a mount which nobody holds. A layer that does not exist is fine.
     type: str
     choices: [mounted, unmounted]
     default: mounted

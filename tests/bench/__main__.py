@@ -128,8 +128,8 @@ def one_round(number, disk, archive, store):
 def run(command, output=os.devnull):
     """Run a command, its output in a file; gives its :class:`Sample`.
 
-    The kernel's own account of memory (wait4) would have this process's size in it, which the child has until it is another
-    program; so the high-water marks are looked at while it runs.
+    The kernel's own account of memory (wait4) would have this process's size in it, which the child has until it is
+    another program; so the high-water marks are looked at while it runs.
     """
     os.sync()
     reader, writer = os.pipe()

@@ -68,7 +68,9 @@ def test_memory_is_bounded():
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("text", ["", "sha256:", "sha256:abc", EMPTY.upper(), EMPTY[7:], "md5:" + EMPTY[7:], EMPTY + "\n"])
+@pytest.mark.parametrize(
+    "text", ["", "sha256:", "sha256:abc", EMPTY.upper(), EMPTY[7:], "md5:" + EMPTY[7:], EMPTY + "\n"]
+)
 def test_malformed_digests_are_refused(text):
     with pytest.raises(OptionError, match="invalid digest"):
         checked_digest(text)
