@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sysconfig
 import tarfile
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def files_in_git():
 def tarball(tmp_path_factory):
     """The names of the files in the archive that `ansible-galaxy collection build` makes of this checkout."""
     folder = tmp_path_factory.mktemp("galaxy")
-    command = ["ansible-galaxy", "collection", "build", "--output-path", str(folder), str(ROOT)]
+    program = os.path.join(sysconfig.get_path("scripts"), "ansible-galaxy")
+    command = [program, "collection", "build", "--output-path", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     (path,) = folder.glob("*.tar.gz")
     assert path.name == "strata-overlay2-{}.tar.gz".format(yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"])

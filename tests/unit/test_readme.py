@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def test_library_example(home, real_tmp):
 def test_playbook_is_one(real_tmp):
     playbook = real_tmp / "playbook.yml"
     playbook.write_text("---\n" + block("yaml"))
-    command = ["ansible-playbook", "--inventory", "web,", "--syntax-check", str(playbook)]
+    program = os.path.join(sysconfig.get_path("scripts"), "ansible-playbook")
+    command = [program, "--inventory", "web,", "--syntax-check", str(playbook)]
     environment = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".collections"))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
