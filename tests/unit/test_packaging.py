@@ -112,8 +112,8 @@ def test_import_stands_alone():
 
 
 def test_import_time_is_reported(report):
-    """The budget is for a quiet machine: told at the end of the run rather than asserted."""
-    code = "import time; t = time.perf_counter(); import overlay2; print((time.perf_counter() - t) * 1000)"
+    """In processor time, as the machine may be busy; told at the end of the run rather than asserted."""
+    code = "import time; t = time.process_time(); import overlay2; print((time.process_time() - t) * 1000)"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     taken = []
     for _number in range(7):

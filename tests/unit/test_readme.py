@@ -19,10 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def block(language):
-    """The one code block of that language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    return text
+def blocks(language):
+    """The code blocks of that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
@@ -31,7 +30,8 @@ def test_library_example(home, real_tmp):
         entry = tarfile.TarInfo("etc/hostname")
         entry.size = 4
         archive.addfile(entry, io.BytesIO(b"base"))
-    text = block("python").replace("/srv/overlay2", home)
+    (text,) = blocks("python")
+    text = text.replace("/srv/overlay2", home)
     writing = 'open(path + "/etc/hostname", "w").write("web")\n'
     text = text.replace("print(driver.changes", writing + "print(driver.changes")
     done = subprocess.run(
@@ -43,9 +43,9 @@ def test_library_example(home, real_tmp):
         assert archive.extractfile("etc/hostname").read() == b"web"
 
 
-def test_playbook_is_one(real_tmp):
+def test_playbooks_are_valid(real_tmp):
     playbook = real_tmp / "playbook.yml"
-    playbook.write_text("---\n" + block("yaml"))
+    playbook.write_text("---\n" + "".join(blocks("yaml")))
     program = os.path.join(sysconfig.get_path("scripts"), "ansible-playbook")
     command = [program, "--inventory", "web,", "--syntax-check", str(playbook)]
     environment = dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".collections"))
