@@ -84,7 +84,18 @@ def _tree(children, folded):
         for number, child in enumerate(reversed(upper)):
             last = number == 0
             pending.append((child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")))
-    return rows
+    return rows + [Row(id, "", False, False) for id in _adrift(children)]
+
+
+@last_only
+def _adrift(children):
+    """Layers of a broken home that stand on each other, and so on no base (list of str, sorted)."""
+    reached, pending = set(), [""]
+    while pending:
+        upper = children.get(pending.pop(), ())
+        pending += [id for id in upper if id not in reached]
+        reached.update(upper)
+    return sorted({id for ids in children.values() for id in ids} - reached)
 
 
 def _cut(guide):

@@ -119,7 +119,7 @@ class MountFacts:
     path: str
     mounted: bool
     #: Holder name to count; "" is the anonymous holder.
-    holders: Mapping[str, int] = field(default=NOTHING)
+    holders: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     #: What the kernel's table says of it here, the uppermost mount last; None where it is not in this namespace.
     entries: tuple[MountEntry, ...] = ()
     #: Other mount namespaces that have it: (namespace's inode, a process in it, that process's name).
@@ -157,16 +157,16 @@ class Snapshot:
     features: tuple[tuple[str, str, str], ...] = ()
     space: Optional[Space] = None
     #: By id, sorted by id.
-    layers: Mapping[str, LayerFacts] = field(default=NOTHING)
+    layers: Mapping[str, LayerFacts] = field(default_factory=lambda: NOTHING)
     #: Bytes of each layer's own files, as far as they are measured.
-    sizes: Mapping[str, int] = field(default=NOTHING)
+    sizes: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     #: Why a layer can't be measured, by id.
-    unsized: Mapping[str, str] = field(default=NOTHING)
+    unsized: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     mounts: tuple[MountFacts, ...] = ()
     #: Of the home as a whole.
     remarks: tuple[Remark, ...] = ()
     #: Bytes in use at each look, oldest first, by layer id; "" is the file system.
-    history: Mapping[str, tuple[int, ...]] = field(default=NOTHING)
+    history: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NOTHING)
     #: What the core says of health and owners; None where it does not say.
     health: Optional[tuple[Remark, ...]] = None
     owners: Optional[tuple[tuple[str, str], ...]] = None

@@ -1,0 +1,85 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Snapshots made by hand, for the inspector's tests: always the same home at the same moment."""
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from overlay2 import Layer
+from overlay2.linux.mountinfo import MountEntry
+from overlay2.quota import QuotaUsage
+from overlay2_tui.model import LayerFacts, MountFacts, ProcessFacts, Remark, Snapshot, Space
+from overlay2_tui.model.meaning import features_of
+
+#: A time of day in the tests' time zone, which is UTC.
+THEN = 1_790_000_000.0
+HOME = "/var/lib/overlay2"
+STATUS = (
+    ("Backing Filesystem", "xfs"), ("Supports d_type", "true"), ("Using metacopy", "false"),
+    ("Native Overlay Diff", "true"), ("userxattr", "false"), ("Project Quota", "true"),
+    ("Mount API (lowerdir+)", "true"), ("User Namespace", "false"), ("Sync", "full"), ("Kernel", "6.18"),
+)  # fmt: skip
+
+
+def layer(id, lower=(), **more):
+    """A LayerFacts of that id and chain; ``made`` and ``name`` are its own, the rest the Layer's."""
+    own = {key: more.pop(key) for key in ("made", "name") if key in more}
+    link = f"{id.upper():A<26.26}"
+    record = {"parent": lower[0] if lower else "", "lower": tuple(lower), "lower_links": tuple(f"l/{one}" for one in lower)}
+    record.update({"link": link, "committed": False, **more})
+    return LayerFacts(Layer(id, **record), **{"made": THEN - 3600, **own})
+
+
+def mount(id, holders, **more):
+    """A MountFacts of a mounted layer."""
+    entry = MountEntry(113, 27, "0:50", "/", f"{HOME}/{id}/merged", ("rw",), "overlay", "overlay",
+                       ("rw", "lowerdir=/a:/b", "upperdir=/u", "workdir=/w"))  # fmt: skip
+    more.setdefault("processes", ())
+    return MountFacts(id, f"{HOME}/{id}/merged", True, MappingProxyType(holders), (entry,), **more)
+
+
+def snapshot(**changes):
+    """A home in which there is something of everything."""
+    layers = [
+        layer("debian-12", committed=True, read_write=False, diff_id="sha256:" + "40" * 32, made=THEN - 86400 * 40),
+        layer("shop-4.2", ["debian-12"], committed=True, read_write=False),
+        layer("shop-4.3", ["shop-4.2", "debian-12"], committed=True, read_write=False, made=THEN - 7200),
+        layer("shop-run", ["shop-4.3", "shop-4.2", "debian-12"], read_write=True,
+              quota=QuotaUsage(7, 10 << 30, 9 << 30, 4711)),
+        layer("shop-test", ["shop-4.2", "debian-12"], read_write=True, quota=QuotaUsage(8, 1 << 30, 1 << 20, 12)),
+        layer("torn", ["debian-12"], read_write=True, problems=("its link file is empty",)),
+        layer("web", ["debian-12"], read_write=True),
+    ]  # fmt: skip
+    values = {
+        "home": HOME,
+        "host": "ship",
+        "taken": THEN,
+        "status": STATUS,
+        "features": features_of(STATUS),
+        "space": Space(100 << 30, 40 << 30, 35 << 30, 1_000_000, 900_000),
+        "layers": MappingProxyType({facts.id: facts for facts in layers}),
+        "sizes": MappingProxyType({"debian-12": 124 << 20, "shop-4.2": 3 << 20, "shop-4.3": 675, "shop-run": 9 << 30,
+                                   "shop-test": 1 << 20, "web": 0}),
+        "unsized": MappingProxyType({"torn": "its diff folder is missing"}),
+        "mounts": (
+            mount("shop-run", {"shop": 1, "backup": 1}, elsewhere=((4026532179, 30482, "nginx"),),
+                  processes=(ProcessFacts(4711, "python", "www", "working folder"),)),
+            mount("web", {}, remarks=(Remark("Mounted, and no holder is on record.", "web", wrong=False),)),
+        ),
+        "history": MappingProxyType({"": (60 << 30, 61 << 30, 63 << 30), "shop-run": (1 << 30, 4 << 30, 9 << 30)}),
+    }  # fmt: skip
+    values.update(changes)
+    return Snapshot(**values)
+
+
+class ScriptedHost:
+    """A host that shows what a test gives it."""
+
+    driver = None
+    poller = None
+    name = "ship"
+
+    def __init__(self, first):
+        self.snapshot = first
+        self.selected = ""
