@@ -76,7 +76,7 @@ def fresh_disk():
 
 def parser():
     """The command line."""
-    result = argparse.ArgumentParser(prog="python tests/bench", description=__doc__.split("\n")[0])
+    result = argparse.ArgumentParser(prog="python tests/bench", description=__doc__.split("\n", maxsplit=1)[0])
     result.add_argument("--files", type=int, default=20_000, help="how many files (default: %(default)s)")
     result.add_argument("--folders", type=int, default=200, help="in how many folders (default: %(default)s)")
     result.add_argument("--size", type=int, default=1024, help="bytes in each (default: %(default)s)")
@@ -140,7 +140,7 @@ def run(command, output=os.devnull):
         while not select.select([ended], [], [], 0.004)[0]:
             memory = max([memory, *map(high_water_mark, family(process.pid))])
         seconds = time.perf_counter() - started
-    _, process.returncode, usage = os.wait4(process.pid, 0)
+    _pid, process.returncode, usage = os.wait4(process.pid, 0)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return Sample(seconds, usage.ru_utime + usage.ru_stime, memory)

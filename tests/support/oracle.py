@@ -15,6 +15,11 @@ from typing import Iterator
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
 
 
+def seeds(count: int) -> range:
+    """Seeds for random tests, *count* of them; OVERLAY2_SEEDS=50 tries 50 times as many."""
+    return range(count * int(os.environ.get("OVERLAY2_SEEDS", "1")))
+
+
 def changes(new: str, old: str | None) -> list[tuple[str, str]]:
     """Changes from the folder *old* (None for an empty one) to *new*: (path, letter), sorted by the path's bytes."""
     here = _tree(new)
@@ -85,7 +90,7 @@ def meddle(root: str, rng: random.Random, count: int, *, privileged: bool = True
     ]  # fmt: skip
     if privileged:
         actions += [_chown, _capable_file if sensible else _capable, _device]
-    for _ in range(count):
+    for _round in range(count):
         with contextlib.suppress(OSError):
             rng.choice(actions)(_place(root, rng), rng, root)
 
@@ -93,7 +98,7 @@ def meddle(root: str, rng: random.Random, count: int, *, privileged: bool = True
 def _place(root: str, rng: random.Random) -> str:
     """A random path below *root* with no symbolic link on the way: whatever is done there stays in the tree."""
     path = root
-    for _ in range(rng.choice((1, 1, 2, 2, 3))):
+    for _round in range(rng.choice((1, 1, 2, 2, 3))):
         if os.path.islink(path):
             break
         path = os.path.join(path, rng.choice(NAMES))
@@ -236,8 +241,8 @@ def _change_type(path, rng, root):
 
 def entries(rng: random.Random, count: int) -> Iterator[tuple[str, bytes | None]]:
     """Random entries of an archive, whiteouts and opaque marks of all kinds among them, in no sensible order."""
-    for _ in range(count):
-        names = [rng.choice(NAMES) for _ in range(rng.choice((1, 1, 2, 3)))]
+    for _round in range(count):
+        names = [rng.choice(NAMES) for _round in range(rng.choice((1, 1, 2, 3)))]
         kind = rng.choice(("file", "folder", "whiteout", "whiteout", "opaque"))
         if kind == "whiteout":
             names[-1] = ".wh." + names[-1]
@@ -249,8 +254,8 @@ def entries(rng: random.Random, count: int) -> Iterator[tuple[str, bytes | None]
 def sensible_entries(rng: random.Random, count: int) -> Iterator[tuple[str, bytes | None]]:
     """The same as archivers have them: each name once, and after the folders that it is in."""
     kinds: dict[str, str] = {"": "folder"}
-    for _ in range(count):
-        names = [rng.choice(NAMES) for _ in range(rng.choice((1, 1, 2, 3)))]
+    for _round in range(count):
+        names = [rng.choice(NAMES) for _round in range(rng.choice((1, 1, 2, 3)))]
         folders = ["/".join(names[:end]) for end in range(len(names))]
         path, kind = "/".join(names), rng.choice(("file", "folder", "folder", "whiteout", "opaque"))
         if path not in kinds and all(kinds.get(folder, "folder") in ("folder", "opaque") for folder in folders):

@@ -71,8 +71,8 @@ class HomeScreen(Screen):
         self.set_class(True, "-waiting")
 
     def watch_snapshot(self, snapshot):
-        bar = self.query_one(HomeBar)
-        bar.snapshot = snapshot
+        home_bar = self.query_one(HomeBar)
+        home_bar.snapshot = snapshot
         failed = snapshot is None or (snapshot.failure is not None and not self.SHOWS_FAILURE)
         self.set_class(failed, "-failed")
         if snapshot is None:

@@ -17,7 +17,7 @@ from ..messages import ShowScreen
 from ..model.mounts import lowers_of
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
-from ..widgets.spans import bar, fullness
+from ..widgets.spans import filled, fullness
 from .base import HomeScreen, vanished_lines
 
 _METHODS = {
@@ -162,7 +162,7 @@ def plan_lines(plan):
         [("kind    ", "dim"), (f"{kind}; {len(plan.lowers)} lower folders", "")],
         [
             ("length  ", "dim"),
-            (bar(share, 16), fullness(share)),
+            (filled(share, 16), fullness(share)),
             (f" {plan.length} of {DATA_MAX} bytes that fit one page", ""),
         ],
         [("target  ", "dim"), (printable(plan.target), "")],

@@ -10,7 +10,7 @@ from overlay2.units import human_size
 from ..messages import LayerChosen, ShowScreen
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
-from ..widgets.spans import bar, fullness, plain, trend
+from ..widgets.spans import filled, fullness, plain, trend
 from .base import HomeScreen
 
 #: Values that an operator should look at twice.
@@ -51,7 +51,7 @@ class QuotaGrid(Grid):
         facts = self._snapshot.layers[key]
         quota = facts.layer.quota
         share = quota.used / quota.limit if quota.limit else 0.0
-        full = [(bar(share, 9), fullness(share)), (f" {share:5.0%}", "")] if quota.limit else ("no limit", "dim")
+        full = [(filled(share, 9), fullness(share)), (f" {share:5.0%}", "")] if quota.limit else ("no limit", "dim")
         return [
             facts.title,
             human_size(quota.used),
@@ -120,7 +120,7 @@ def space_lines(snapshot):
     lines = [
         [
             ("bytes  ", "dim"),
-            (bar(share, 10), fullness(share)),
+            (filled(share, 10), fullness(share)),
             (f" {share:4.0%} ", "strong"),
             (f"{human_size(space.used)} of {human_size(space.total)}, {human_size(space.available)} available", ""),
         ],
@@ -130,7 +130,7 @@ def space_lines(snapshot):
         lines += [
             [
                 ("inodes ", "dim"),
-                (bar(share, 10), fullness(share)),
+                (filled(share, 10), fullness(share)),
                 (f" {share:4.0%} ", "strong"),
                 (f"{space.inodes_used} of {space.inodes}", ""),
             ],

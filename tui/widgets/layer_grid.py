@@ -11,7 +11,7 @@ from textual.binding import Binding
 
 from ..model.rows import ORDERS, arrange, children_of, find
 from .grid import Column, Grid
-from .spans import bar, fullness
+from .spans import filled, fullness
 
 _AGES = ((60, "s"), (60, "m"), (24, "h"), (365, "d"))
 
@@ -154,7 +154,7 @@ class LayerGrid(Grid):
         if not quota.limit:
             return human_size(quota.used)
         share = quota.used / quota.limit
-        return [(bar(share, 8), fullness(share)), (f" {share:4.0%}", "")]
+        return [(filled(share, 8), fullness(share)), (f" {share:4.0%}", "")]
 
     # Actions
 

@@ -84,7 +84,7 @@ def hang(line, width):
     return [[*pieces[:-1], (wrapped[0], meaning)], *([(" " * left, ""), (more, meaning)] for more in wrapped[1:])]
 
 
-def bar(share, width):
+def filled(share, width):
     """A filled bar of ``width`` cells for a share from 0 to 1 (str)."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     full, rest = divmod(eighths, 8)

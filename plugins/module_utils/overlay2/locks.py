@@ -128,7 +128,6 @@ class RuntimeState:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(path)
 
-
     @contextlib.contextmanager
     def _locked(self, path, shared, what):
         mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX

@@ -323,7 +323,7 @@ def test_whiteouts_and_opaque_folders_as_archives_have_them(driver, entries):
     agreed(driver, "upper", "image")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", oracle.seeds(6))
 def test_whatever_an_archive_says(driver, seed):
     rng = random.Random(seed)
     driver.create("n0", diff=trees.stream({"a/b/c": b"1", "a/d": b"2", "b/a": b"3", "c": b"4", "d/": None}))
@@ -351,7 +351,7 @@ def meddled_chain(driver, seed, length=7, count=25):
     return ["n%d" % number for number in range(length)]
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", oracle.seeds(8))
 def test_whatever_is_done_to_a_mounted_layer(driver, seed):
     layers = meddled_chain(driver, seed)
     something = 0
@@ -366,8 +366,8 @@ def test_whatever_is_done_to_a_mounted_layer(driver, seed):
     assert host.mounts_below(driver.home) == []
 
 
-def test_a_chain_of_sixty(driver):
-    layers = meddled_chain(driver, 99, length=60, count=8)
+def test_a_chain_of_thirty(driver):
+    layers = meddled_chain(driver, 99, length=30, count=8)
     for parent, layer in zip(layers, layers[1:]):
         agreed(driver, layer, parent)
 
@@ -384,7 +384,7 @@ def _in_a_namespace(home, seed):
     return len(layers)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", oracle.seeds(2))
 def test_whatever_is_done_in_a_user_namespace(userns, home, seed):
     assert userns(_in_a_namespace, home, 1000 + seed) == 5
 
@@ -470,7 +470,7 @@ def test_paths_longer_than_a_path_may_be(driver):
     driver.create_read_write("box", "base")
     path = driver.get("box")
     folder = os.open(path, os.O_RDONLY)
-    for _ in range(60):
+    for _round in range(60):
         os.mkdir("d" * 100, dir_fd=folder)
         below = os.open("d" * 100, os.O_RDONLY, dir_fd=folder)
         os.close(folder)
@@ -487,6 +487,7 @@ def test_paths_longer_than_a_path_may_be(driver):
 def test_a_tree_that_changes_while_it_is_compared(real_tmp):
     trees.write_tree(str(real_tmp), {"new/%d/f" % number: b"" for number in range(30)})
     (real_tmp / "old").mkdir()
+
     def vanish():
         shutil.rmtree(real_tmp / "new" / "7")
 

@@ -584,6 +584,7 @@ def _in_userns(base):
                                  file(b"d/.wh..wh..opq", b""),
                                  header(b"c", b"3", device=(1, 3)), header(b"p", b"6")),
                          xattr_class="user", in_userns=True)  # fmt: skip
+    message = "no error"
     try:
         here.unpack(archive(file(b"x", uid=4711)), in_userns=True)
     except ArchiveError as error:
