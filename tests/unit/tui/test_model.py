@@ -115,7 +115,7 @@ def test_stacked_mounts_and_foreign_mounts(driver):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda home: os.rmdir(home), "There is no folder"),
+        (os.rmdir, "There is no folder"),
         (lambda home: None, "is no home: it has no folder l/ and no layers"),
         (lambda home: os.makedirs(os.path.join(home, "overlay2/l")), "is no home, but overlay2/ in it is"),
         (lambda home: (os.rmdir(home), open(home, "w").close()), "is no folder, so it is no home"),

@@ -115,9 +115,11 @@ def test_an_opaque_folder_shows_what_it_hides(driver):
 
 def test_owners(driver):
     with driver.chain_view("top") as view:
-        found = {path: view.owner(path) for path in ("/etc/hostname", "/usr/lib/big", "/link", "/srv/app", "/none", "/turned/in")}
+        paths = ("/etc/hostname", "/usr/lib/big", "/link", "/srv/app", "/none", "/turned/in")
+        found = {path: view.owner(path) for path in paths}
     assert found == {
-        "/etc/hostname": "top", "/usr/lib/big": "middle", "/link": "base", "/srv/app": None, "/none": None, "/turned/in": "top",
+        "/etc/hostname": "top", "/usr/lib/big": "middle", "/link": "base",
+        "/srv/app": None, "/none": None, "/turned/in": "top",
     }  # fmt: skip
 
 
