@@ -84,7 +84,8 @@ def unpack(
     :param id_map: an :class:`~..idmap.IdMap`; the archive has the container's ids.
     :param in_userns: devices are skipped and fifos may be refused, as nothing in a user namespace may make them.
     :param upper_fd: descriptor of the upper folder if the target is an overlay mount: what this archive has put into
-        the target shows there, and its whiteouts must not remove that.
+        the target shows there, and its whiteouts must not remove that. Without it they remove all from a plain tree,
+        unless that was empty before.
     :param scratch_fd: descriptor of a private folder on the target's file system, for files that have no name.
     :param progress: called with the number of uncompressed bytes read so far, now and then.
     :returns: :class:`Unpacked`.

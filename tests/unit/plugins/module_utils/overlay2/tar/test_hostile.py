@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import stat
+from random import Random
 
 import overlay2.errors
 import pytest
 from corpus import hostile
+from corpus.forge import BLOCK, seal
 from corpus.place import Trickle, facts
 from overlay2.errors import Overlay2Error
 from overlay2.linux import beneath
@@ -80,6 +83,45 @@ def test_hostile_archive_in_small_pieces(place, case):
     step = 4099 if len(case.data) > 1 << 20 else 97
     way = Whiteouts[case.only] if case.only else Whiteouts.OVERLAY
     attempt(place, case, way, Trickle(case.bytes_for(str(place.outside)), step))
+
+
+SMALL = [case for case in hostile.CASES if len(case.data) < 20000]
+
+
+def mutated(random, outside):
+    """Two archives of the corpus in one, with bytes and blocks changed, doubled or removed; most headers sealed."""
+    first, second = (random.choice(SMALL).bytes_for(outside) for _which in range(2))
+    data = bytearray(first[: -2 * BLOCK] + second)
+    for _time in range(random.randint(0, 4)):
+        at, other = (random.randrange(len(data)) for _which in range(2))
+        block, from_block = at - at % BLOCK, other - other % BLOCK
+        what = random.choice(["byte", "byte", "double", "remove", "cut"])
+        if what == "byte":
+            data[at] = random.randrange(256)
+        elif what == "double":
+            data[block : block + BLOCK] = data[from_block : from_block + BLOCK]
+        elif what == "remove":
+            del data[block : block + BLOCK]
+        else:
+            del data[at:]
+        if not data:
+            break
+    if random.random() < 0.8:
+        for at in range(0, len(data) - BLOCK + 1, BLOCK):
+            if data[at + 257 : at + 262] == b"ustar":
+                data[at : at + BLOCK] = seal(data[at : at + BLOCK])
+    return bytes(data)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_mutated_archives_are_refused_or_harmless(place, seed):
+    before = facts(place.outside)
+    random = Random(seed)
+    data = mutated(random, str(place.outside))
+    with contextlib.suppress(Overlay2Error):
+        place.unpack(data, random.choice(WAYS))
+    assert facts(place.outside) == before
+    assert sorted(os.listdir(place.base)) == ["outside", "scratch", "target"]
 
 
 def test_corpus_is_as_large_as_it_should_be():
