@@ -8,9 +8,11 @@ Private to this collection.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple, Optional, Tuple
 
 from .overlay2.errors import (
+    DepthExceeded,
     DigestMismatch,
     LayerExists,
     LayerInUse,
@@ -18,6 +20,8 @@ from .overlay2.errors import (
     OptionError,
     QuotaNotSupported,
 )
+from .overlay2.layers import MAX_DEPTH, Layer
+from .overlay2.quota import QuotaUsage
 
 
 class Wanted(NamedTuple):
@@ -201,3 +205,28 @@ def state_of(layer):
         "diff_id": layer.diff_id,
         "quota": layer.quota.limit if layer.quota else 0,
     }
+
+
+def planned_layer(plan, actual, parent):
+    """The layer's record as it would be.
+
+    :param parent: the parent's record, or None.
+    :raises DepthExceeded: a layer can't stand on that many.
+    """
+    after, quota = plan.after, None
+    if after["quota"]:
+        quota = actual.layer.quota if actual and actual.layer.quota else QuotaUsage(None, 0, 0, 0)
+        quota = quota._replace(limit=after["quota"])
+    if actual and "create" not in plan.steps:
+        return dataclasses.replace(actual.layer, diff_id=after["diff_id"], quota=quota)
+    lower = (after["parent"],) + (parent.lower if parent else ()) if after["parent"] else ()
+    if len(lower) > MAX_DEPTH:
+        raise DepthExceeded(
+            "it would stand on %d layers, and %d is the most" % (len(lower), MAX_DEPTH),
+            layer=after["id"],
+            remedy="Merge some layers of the chain into one",
+        )
+    return Layer(
+        after["id"], after["parent"], lower, lower, link="", committed=False,
+        read_write=after["read_write"], diff_id=after["diff_id"], quota=quota,
+    )

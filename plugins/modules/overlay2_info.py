@@ -213,40 +213,41 @@ import os
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, layer_record, quota_record
 
 
-def gather_status(driver, layers):
+def gather_status(driver):
     """Label to value (dict of str), in the driver's order."""
     return dict(driver.status())
 
 
-def gather_layers(driver, layers):
+def gather_layers(driver):
     """A record for each layer (list of dict). Sizes are left out: they take a walk through every layer."""
     records = []
-    for layer in layers:
+    for layer in driver.layers():
         record = layer_record(driver.home, layer)
         del record["size"]
         records.append(dict(record, problems=list(layer.problems)))
     return records
 
 
-def gather_mounts(driver, layers):
+def gather_mounts(driver):
     """A record for each layer that is mounted or held (list of dict)."""
-    records = []
-    for layer in layers:
-        holders, mounted = driver.holders(layer.id), driver.mounted(layer.id)
-        if holders or mounted:
-            records.append({
-                "id": layer.id,
-                "path": os.path.join(driver.home, layer.id, "diff" if layer.parent == "" else "merged"),
-                "mounted": mounted,
-                "ref_count": sum(holders.values()),
-                "holders": dict(holders),
-            })
-    return records
+    return [mount_record(driver, layer) for layer in driver.layers(driver.mounted_layers())]
 
 
-def gather_quota(driver, layers):
+def mount_record(driver, layer):
+    """A layer's mount and holders as the module returns them (dict)."""
+    holders = driver.holders(layer.id)
+    return {
+        "id": layer.id,
+        "path": os.path.join(driver.home, layer.id, "diff" if layer.parent == "" else "merged"),
+        "mounted": driver.mounted(layer.id),
+        "ref_count": sum(holders.values()),
+        "holders": holders,
+    }
+
+
+def gather_quota(driver):
     """A record for each layer with a quota (list of dict)."""
-    return [dict(quota_record(layer.quota), id=layer.id) for layer in layers if layer.quota]
+    return [dict(quota_record(layer.quota), id=layer.id) for layer in driver.layers() if layer.quota]
 
 
 GATHERERS = {"status": gather_status, "layers": gather_layers, "mounts": gather_mounts, "quota": gather_quota}
@@ -258,8 +259,7 @@ def manage(module):
     driver = module.open_driver(read_only=True)
     if driver is None:
         return dict({topic: {} if topic == "status" else [] for topic in topics}, exists=False)
-    layers = sorted(driver.layers(), key=lambda layer: layer.id) if set(topics) - {"status"} else []
-    return dict({topic: GATHERERS[topic](driver, layers) for topic in topics}, exists=True)
+    return dict({topic: GATHERERS[topic](driver) for topic in topics}, exists=True)
 
 
 def main():

@@ -168,7 +168,9 @@ layer:
       type: bool
       sample: true
     size:
-      description: Bytes of the layer's own content; null in check mode for content that is still to be applied.
+      description: >-
+        Bytes of the layer's own content; null in check mode for content that is still to be applied, and for a damaged
+        layer.
       type: int
       sample: 8192
     diff_id:
@@ -212,7 +214,6 @@ remedy:
   sample: Remove those layers first, or set force
 """
 
-import dataclasses
 import os
 from contextlib import contextmanager
 
@@ -221,6 +222,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import
     Wanted,
     plan_absent,
     plan_present,
+    planned_layer,
     state_of,
 )
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, find_layer, layer_record
@@ -228,11 +230,9 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.digests i
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import (
     ArchiveError,
     DigestMismatch,
+    Overlay2Error,
     from_os_error,
 )
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.layers import Layer
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.quota import QuotaUsage
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.tree import tree_size
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.units import ram_in_bytes
 
 
@@ -376,33 +376,15 @@ def expected(module, driver, plan, actual):
         parent = find_layer(driver, after["parent"])
         if parent is None:
             module.missing_in_check_mode("the parent %s" % after["parent"])
-    size = None if {"create", "apply", "replace"} & set(plan.steps) else size_of(module.params["home"], after["id"])
+    size = None if {"create", "apply", "replace"} & set(plan.steps) else size_of(driver, after["id"])
     return layer_record(module.params["home"], planned_layer(plan, actual, parent), size)
 
 
-def planned_layer(plan, actual, parent):
-    """The layer's record as it would be.
-
-    :param parent: the parent's record, or None.
-    """
-    after, quota = plan.after, None
-    if after["quota"]:
-        quota = actual.layer.quota if actual and actual.layer.quota else QuotaUsage(None, 0, 0, 0)
-        quota = quota._replace(limit=after["quota"])
-    if actual and "create" not in plan.steps:
-        return dataclasses.replace(actual.layer, diff_id=after["diff_id"], quota=quota)
-    lower = (after["parent"],) + (parent.lower if parent else ()) if after["parent"] else ()
-    return Layer(
-        after["id"], after["parent"], lower, lower, link="", committed=False,
-        read_write=after["read_write"], diff_id=after["diff_id"], quota=quota,
-    )
-
-
-def size_of(home, layer_id):
-    """Bytes of the layer's own content (int); None for a layer that has lost its folder."""
+def size_of(driver, layer_id):
+    """Bytes of the layer's own content (int); None for a damaged layer, whose content can't be read."""
     try:
-        return tree_size(os.path.join(home, layer_id, "diff"))
-    except FileNotFoundError:
+        return driver.own_size(layer_id)
+    except Overlay2Error:
         return None
 
 
@@ -412,6 +394,8 @@ def manage(module):
     driver = module.open_driver(make_home=params["state"] == "present")
     actual = observe(driver, params["id"])
     if params["state"] == "present":
+        for problem in actual.layer.problems if actual else ():
+            module.warn("layer %s is damaged: %s" % (params["id"], problem))
         wanted = wanted_of(module, driver, actual.layer if actual else None)
         plan = plan_present(wanted, actual)
     else:
@@ -422,7 +406,7 @@ def manage(module):
     else:
         carry_out(driver, wanted, plan)
         layer = find_layer(driver, params["id"])
-        record = layer_record(driver.home, layer, size_of(driver.home, layer.id)) if layer else {}
+        record = layer_record(driver.home, layer, size_of(driver, layer.id)) if layer else {}
         after = state_of(layer) if layer else {}
     return {"changed": bool(plan.steps), "layer": record, "diff": {"before": plan.before, "after": after}}
 

@@ -10,6 +10,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import
     Wanted,
     plan_absent,
     plan_present,
+    planned_layer,
 )
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import errors
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.layers import Layer
@@ -207,3 +208,45 @@ def test_a_used_layer_is_removed_by_force_only(surroundings):
     assert caught.value.layer == "web"
     assert "force" in caught.value.remedy
     assert plan_absent(there, True).steps == ("remove",)
+
+
+# --- what check mode foresees -----------------------------------------------------------------------------------------
+
+MIDDLE = Layer("middle", "base", ("base",), ("l/B",), "M", False)
+
+
+def planned(wanted, actual=None, parent=None):
+    return planned_layer(plan_present(wanted, actual), actual, parent)
+
+
+def test_a_new_layer():
+    layer = planned(Wanted("web", parent="middle", read_write=True, size=4096), parent=MIDDLE)
+    assert (layer.parent, layer.lower, layer.depth) == ("middle", ("middle", "base"), 2)
+    assert (layer.link, layer.committed, layer.read_write) == ("", False, True)
+    assert layer.quota == QuotaUsage(None, 4096, 0, 0)
+
+
+def test_a_new_base():
+    layer = planned(Wanted("web"))
+    assert (layer.parent, layer.lower, layer.depth, layer.quota) == ("", (), 0, None)
+
+
+def test_a_new_layer_whose_parent_is_still_to_come():
+    layer = planned(Wanted("web", parent="middle"))
+    assert (layer.lower, layer.depth) == (("middle",), 1)
+
+
+def test_an_existing_layer_keeps_what_is_not_touched():
+    quota = QuotaUsage(7, 8192, 10, 3)
+    there = Actual(Layer("web", "middle", ("middle", "base"), ("l/M", "l/B"), "W", True, True, quota=quota))
+    layer = planned(Wanted("web", src="a.tar", diff_id=ONE, size=4096), there)
+    assert (layer.link, layer.committed, layer.diff_id) == ("W", True, ONE)
+    assert layer.quota == QuotaUsage(7, 4096, 10, 3)
+
+
+def test_a_chain_that_is_too_long():
+    deepest = tuple(map(str, range(127)))
+    assert planned(Wanted("web", parent="p"), parent=Layer("p", "0", deepest, deepest, "P", False)).depth == 128
+    deepest += ("127",)
+    with pytest.raises(errors.DepthExceeded, match="129"):
+        planned(Wanted("web", parent="p"), parent=Layer("p", "0", deepest, deepest, "P", False))
