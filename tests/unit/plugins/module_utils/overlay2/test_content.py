@@ -117,7 +117,7 @@ def applied_through_a_mount(driver, layer, parent, content):
     driver.apply_diff(layer, "" if parent else "n0", io.BytesIO(content))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", oracle.seeds(3))
 @pytest.mark.parametrize("make", [created, applied, applied_through_a_mount], ids=lambda make: make.__name__)
 def test_a_layer_applied_from_its_diff_shows_the_same(driver, seed, make):
     layers = meddled_chain(driver, seed)
@@ -138,7 +138,7 @@ def without_whiteout_times(content):
     return bytes(blocks)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", oracle.seeds(3))
 def test_the_diff_of_a_layer_applied_from_a_diff_is_the_same_to_the_byte(driver, seed):
     layers = meddled_chain(driver, seed)
     copy_chain(driver, layers, "copy", lambda layer, parent: diff_of(driver, layer, parent), created)
@@ -153,7 +153,7 @@ def test_the_diff_of_a_layer_applied_from_a_diff_is_the_same_to_the_byte(driver,
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", oracle.seeds(2))
 def test_natively_and_through_mounts_it_is_the_same(driver, seed):
     layers = meddled_chain(driver, seed)
     naive = naive_driver(driver.home)
@@ -172,7 +172,7 @@ def test_natively_and_through_mounts_it_is_the_same(driver, seed):
     assert host.mounts_below(driver.home) == []
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", oracle.seeds(6))
 def test_any_archive_applied_natively_or_through_a_mount_shows_the_same(driver, seed):
     rng = random.Random(seed)
     driver.create("n0", diff=trees.stream({"a/b/c": b"1", "a/d": b"2", "b/a": b"3", "c": b"4", "d/": None}))
@@ -195,7 +195,7 @@ def test_any_archive_applied_natively_or_through_a_mount_shows_the_same(driver, 
             below = "native%d" % number
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", oracle.seeds(2))
 def test_a_diff_up_the_chain_makes_up_for_all_between(driver, seed):
     layers = meddled_chain(driver, seed)
     for parent in ("n0", "n1", ""):
@@ -209,7 +209,7 @@ def test_a_diff_up_the_chain_makes_up_for_all_between(driver, seed):
     assert host.mounts_below(driver.home) == []
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", oracle.seeds(2))
 def test_all_attributes_on_request(driver, seed):
     layers = meddled_chain(driver, seed, count=30)
     copy_chain(driver, layers, "all", lambda layer, parent: diff_of(driver, layer, parent, all_xattrs=True), created)
@@ -444,7 +444,7 @@ def _round_trips_in_a_namespace(home, seed):
     return True
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", oracle.seeds(1))
 def test_round_trips_in_a_user_namespace(userns, home, seed):
     assert userns(_round_trips_in_a_namespace, home, 2000 + seed)
 
