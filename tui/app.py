@@ -82,6 +82,7 @@ class Overlay2App(actions.Actions, App):
         self.theme = "textual-dark"
         # Not as DEFAULT_MODE: with eager tasks, of Python 3.12, its widgets would be mounted before it is on the stack.
         await self.switch_mode("layers")
+        self.call_after_refresh(self.bring_up_to_date)
         if self._live is not None:
             self.run_worker(self._live.poller.run, name="following", group="follow", thread=True, exit_on_error=False)
             self.run_worker(

@@ -22,12 +22,18 @@ STATUS = (
 )  # fmt: skip
 
 
+def link(id):
+    """A name in ``l/`` for a layer of that id."""
+    return f"{''.join(c for c in id.upper() if c.isalpha()):Q<26.26}"
+
+
 def layer(id, lower=(), **more):
     """A LayerFacts of that id and chain; ``made`` and ``name`` are its own, the rest the Layer's."""
     own = {key: more.pop(key) for key in ("made", "name") if key in more}
-    link = f"{id.upper():A<26.26}"
-    record = {"parent": lower[0] if lower else "", "lower": tuple(lower), "lower_links": tuple(f"l/{one}" for one in lower)}
-    record.update({"link": link, "committed": False, **more})
+    record = {
+        "parent": lower[0] if lower else "", "lower": tuple(lower), "lower_links": tuple(f"l/{link(one)}" for one in lower),
+        "link": link(id), "committed": False, **more,
+    }  # fmt: skip
     return LayerFacts(Layer(id, **record), **{"made": THEN - 3600, **own})
 
 

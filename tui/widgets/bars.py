@@ -14,7 +14,9 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from .spans import content
+from .spans import content, plain
+
+_LEAST_PATH = 12
 
 
 class HomeBar(Static):
@@ -33,12 +35,16 @@ class HomeBar(Static):
         where = printable(snapshot.home)
         if snapshot.host and snapshot.gathered:
             where += f" on {snapshot.host}"
-        line = [("overlay2 ", "title"), (where, "strong"), ("  ", ""), *self._state(snapshot)]
+        rest = [("  ", ""), *self._state_words(snapshot)]
         if snapshot.failure is None:
-            line += self._figures(snapshot)
-        return content(line)
+            rest += self._figures(snapshot)
+        # The path gives way to what changes; its end tells more than its beginning.
+        room = max(_LEAST_PATH, self.size.width - 2 - len("overlay2 ") - len(plain(rest)))
+        if len(where) > room:
+            where = "…" + where[1 - room :]
+        return content([("overlay2 ", "title"), (where, "strong"), *rest])
 
-    def _state(self, snapshot):
+    def _state_words(self, snapshot):
         if snapshot.gathered:
             return [(f"◆ gathered {_clock(snapshot.taken, date=True)}", "accent")]
         if self.paused:

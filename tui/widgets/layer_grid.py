@@ -36,7 +36,7 @@ class LayerGrid(Grid):
                 Column("Depth", 5, right=True, key="depth"),
                 Column("Kind", 4),
                 Column("Mounted", 9),
-                Column("Quota", 14, from_width=100),
+                Column("Quota", 14, from_width=84),
                 Column("Age", 5, right=True, key="age"),
             ],
             id=id,
