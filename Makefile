@@ -46,7 +46,7 @@ venv: packages-test $(VENV)/.dev-installed .collections/ansible_collections/stra
 
 .PHONY: demo
 demo: packages-demo $(VENV)/.demo-installed .collections/ansible_collections/strata/overlay2 ## Layers, mounts and diffs on this host (ARCHIVES="a.tar.gz b.tar" takes yours)
-	@scripts/as_root.sh $(BIN)/ansible-playbook playbooks/demo.yml
+	@scripts/as_root.sh $(BIN)/ansible-playbook playbooks/demo.yml $(if $(ARCHIVES),--extra-vars 'demo_archives="$(foreach a,$(ARCHIVES),$(abspath $(a)))"')
 
 .PHONY: test
 test: venv ## Everything: lint, sanity, unit and integration tests
