@@ -258,7 +258,7 @@ def _work(home, seed, progress):
 def test_a_kill_at_any_instant_leaves_layers_whole(built, seed):
     rng = random.Random(seed)
     seen = set()
-    for _ in range(30):
+    for _round in range(30):
         read_end, write_end = os.pipe()
         child_seed = rng.random()
         pid = os.fork()
