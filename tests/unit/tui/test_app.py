@@ -52,11 +52,11 @@ def test_layers_show_the_tree(scripted, drive):
         assert "├─ shop-4.2" in text
         assert "│  │  ↳ shop-run" in text
         assert "● yes ×2" in text
-        assert "torn" in text
+        assert "torn ! its link file is empty" in text
         assert "90%" in text
         assert "1 problem" in text
 
-    drive(scripted(), script, (160, 40))
+    drive(scripted(), script, (200, 40))
 
 
 def test_keys_of_the_list(scripted, drive):
