@@ -21,6 +21,8 @@ import os
 import stat
 from typing import Dict, List, NamedTuple, Optional, Set
 
+from .linux.overlayfs import is_whiteout
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SECOND = 10**9
 #: Characters of a path, of up to four bytes each, that surely fit into PATH_MAX.
@@ -247,11 +249,6 @@ def lstat(root, path):
             return os.stat(rest, dir_fd=near, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def is_whiteout(info):
-    """Whether an upper or lower entry hides the name below it: a character device 0:0."""
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
 def differs(path, new, old):

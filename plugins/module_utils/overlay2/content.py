@@ -21,12 +21,12 @@ from .changes import ChangeKind, NotComparable, compare, lstat, overlay_changes
 from .errors import ChangedWhileRead, DigestMismatch, LayerDamaged, Overlay2Error, ReadOnlyDriver, from_os_error
 from .idmap import IDENTITY
 from .layers import DIFF, MERGED, STAGING, WORK
+from .linux import fs
 from .tar import TarStream, Whiteouts, pack_changes, pack_tree, unpack
 from .tree import remove_tree, tree_size
 
 log = logging.getLogger("overlay2")
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Content:
@@ -74,16 +74,16 @@ class Content:
                 target = upper
             else:
                 target = stack.enter_context(self._staged_mount(staged, lower_links))
-                upper_fd = _opened(stack, upper)
+                upper_fd = fs.open_on(stack, upper)
             result = unpack(
                 stream,
-                _opened(stack, target),
+                fs.open_on(stack, target),
                 whiteouts=Whiteouts.OVERLAY if native else Whiteouts.MERGE,
                 xattr_class=self._features.xattr_class,
                 id_map=self._id_map,
                 in_userns=self._features.in_user_namespace,
                 upper_fd=upper_fd,
-                scratch_fd=_opened(stack, scratch),
+                scratch_fd=fs.open_on(stack, scratch),
             )
             if diff_id is not None and result.diff_id != diff_id:
                 raise DigestMismatch(
@@ -132,7 +132,7 @@ class Content:
     def _naive_diff(self, layer, parent, all_xattrs):
         with contextlib.ExitStack() as stack:
             path = stack.enter_context(self._mounted(layer))
-            root = _opened(stack, path)
+            root = fs.open_on(stack, path)
             if parent:
                 with self._mounted(parent) as parent_path:
                     changes = self._compare(path, parent_path)
@@ -160,7 +160,7 @@ class Content:
     def _native_changes(self, layer):
         with contextlib.ExitStack() as stack:
             root = self._open_diff(stack, layer)
-            lowers = [_opened(stack, folder) for folder in self._store.lower_dirs(layer)]
+            lowers = [fs.open_on(stack, folder) for folder in self._store.lower_dirs(layer)]
             if not lowers:
                 return compare(root, None)  # never mounted, so its whiteouts show: as devices
             return overlay_changes(root, lowers, self._features.xattr_class)
@@ -168,15 +168,15 @@ class Content:
     @staticmethod
     def _compare(path, parent_path):
         with contextlib.ExitStack() as stack:
-            new = _opened(stack, path)
-            return compare(new, None if parent_path is None else _opened(stack, parent_path))
+            new = fs.open_on(stack, path)
+            return compare(new, None if parent_path is None else fs.open_on(stack, parent_path))
 
     def diff_size(self, layer, parent):
         """Bytes that the layer adds to ``parent`` (int); moby's DiffSize."""
         if self.is_native(layer, parent):
             return self.own_size(layer)
         with _named(layer), self._mounted(layer) as path, contextlib.ExitStack() as stack:
-            return _size_of(_opened(stack, path), self.changes(layer, parent))
+            return _size_of(fs.open_on(stack, path), self.changes(layer, parent))
 
     def own_size(self, layer, progress=None):
         """Bytes of the files in the layer's own folder (int); moby's directory.Size of it.
@@ -189,7 +189,7 @@ class Content:
 
     def _open_diff(self, stack, layer):
         try:
-            return _opened(stack, self._store.path(layer, DIFF))
+            return fs.open_on(stack, self._store.path(layer, DIFF))
         except FileNotFoundError as error:
             raise LayerDamaged(
                 "its diff folder is missing",
@@ -238,13 +238,6 @@ def _size_of(root, changes):
             seen.add(info.st_ino)
         total += info.st_size
     return total
-
-
-def _opened(stack, path):
-    """A descriptor of a folder that ``stack`` closes."""
-    descriptor = os.open(path, _DIRECTORY)
-    stack.callback(os.close, descriptor)
-    return descriptor
 
 
 def _stream(stack, layer, root, chunks):

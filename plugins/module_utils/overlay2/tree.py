@@ -77,14 +77,33 @@ def remove_tree(path):
             time.sleep(_BUSY_PAUSE)
 
 
-def _remove(path):
-    """One try at removing ``path``, which is a folder."""
-    descriptor = os.open(path, _DIRECTORY)
+def remove_at(dir_fd, name):
+    """Remove what is at a name in an open folder, with all below it; nothing there is fine. Mounts are not looked for.
+
+    :raises OSError: an entry that can't be removed.
+    """
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+        return
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+            raise
+    _remove(name, dir_fd)
+
+
+def _remove(name, dir_fd=None):
+    """One try at removing a folder with all in it.
+
+    :param name: its path, or with ``dir_fd`` its name there.
+    """
+    descriptor = os.open(name, _DIRECTORY, dir_fd=dir_fd)
     try:
         walk(descriptor, _unlink_files, _remove_folder)
     finally:
         os.close(descriptor)
-    os.rmdir(path)
+    os.rmdir(name, dir_fd=dir_fd)
 
 
 def _remove_folder(parent, name):
@@ -108,7 +127,9 @@ def _unlink_files(descriptor):
         try:
             os.unlink(name, dir_fd=descriptor)
         except FileNotFoundError:
-            pass  # somebody else removes here too
+            # Somebody else removes here too; or it is a whiteout in a folder that nothing is merged into, which
+            # overlayfs lists without having anything of that name.
+            pass
         except OSError as error:
             raise _with_path(error, descriptor, name) from None
     return folders

@@ -19,10 +19,11 @@ import os
 import stat
 from typing import NamedTuple, Optional, Tuple
 
-from .changes import ChangeKind, LowerView, NotComparable, Place, differs, is_whiteout, listing, lstat
+from .changes import ChangeKind, LowerView, NotComparable, Place, differs, listing, lstat
 from .errors import LayerDamaged, LayerNotFound, Overlay2Error, from_os_error
 from .layers import DIFF
-from .linux import beneath, xattr
+from .linux import beneath, fs, xattr
+from .linux.overlayfs import is_whiteout
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: Neither a pipe nor a device may hold a reader up, and a link is no file of the layer.
@@ -99,7 +100,7 @@ def chain_view(store, layer, xattr_class):
         for link in links:
             try:
                 folder = store.resolve(layer, link)
-                roots[_opened(stack, folder)] = os.path.basename(os.path.dirname(folder))
+                roots[fs.open_on(stack, folder)] = os.path.basename(os.path.dirname(folder))
             except LayerDamaged as error:
                 problems.append(error.message)
             except OSError as error:
@@ -120,7 +121,7 @@ def chain_view(store, layer, xattr_class):
 
 def _open_own(stack, store, layer):
     try:
-        return _opened(stack, store.path(store.require(layer), DIFF))
+        return fs.open_on(stack, store.path(store.require(layer), DIFF))
     except FileNotFoundError as error:
         if isinstance(error, LayerNotFound):
             raise
@@ -132,12 +133,6 @@ def _open_own(stack, store, layer):
         ) from error
     except OSError as error:
         raise from_os_error(Overlay2Error, "its files can't be read", error, layer=layer) from error
-
-
-def _opened(stack, path):
-    descriptor = os.open(path, _FOLDER)
-    stack.callback(os.close, descriptor)
-    return descriptor
 
 
 class ChainView:

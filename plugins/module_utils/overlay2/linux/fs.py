@@ -71,6 +71,16 @@ def fs_name(path):
     return MAGIC_NAMES.get(magic(path), UNKNOWN_FS)
 
 
+def open_on(stack, path):
+    """A descriptor (int) of the folder at ``path`` that ``stack`` (contextlib.ExitStack) closes.
+
+    :raises OSError: it can't be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
 def is_read_only(path):
     """Whether the mount at ``path`` lets nobody write (bool), by statvfs(3).
 

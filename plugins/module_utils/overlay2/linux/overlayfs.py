@@ -1,17 +1,23 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""How overlayfs wants its options written (Documentation/filesystems/overlayfs.rst)."""
+"""How overlayfs wants its options written and marks what is deleted (Documentation/filesystems/overlayfs.rst)."""
 
 from __future__ import annotations
 
 import os
+import stat
 
 #: Most lower layers in one mount (OVL_MAX_STACK, fs/overlayfs/params.h).
 MAX_LOWERS = 500
 
 #: The kernel copies at most this many bytes of one fsconfig(2) string, its NUL included (fs/fsopen.c).
 FSCONFIG_STRING_MAX = 256
+
+
+def is_whiteout(info):
+    """Whether lstat(2)'s answer ``info`` is a whiteout's: a character device 0:0, which hides the name below it."""
+    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
 def fits_fsconfig(value):

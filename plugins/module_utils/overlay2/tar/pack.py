@@ -19,10 +19,11 @@ from ..changes import ChangeKind
 from ..errors import ChangedWhileRead, OptionError, Overlay2Error, from_os_error
 from ..idmap import IDENTITY
 from ..linux import xattr
+from ..linux.overlayfs import is_whiteout
 from . import headers, pax
 from .folders import FOLDER, Folders
 from .trail import Level, Trail, listing
-from .whiteouts import OPAQUE, PREFIX, is_whiteout
+from .whiteouts import OPAQUE, PREFIX
 from .writer import Writer
 
 log = logging.getLogger("overlay2")

@@ -10,7 +10,6 @@ AUFS' own bookkeeping. Whiteouts concern lower layers only: what the same archiv
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import os
 import stat
@@ -18,7 +17,8 @@ import stat
 from ..errors import ArchiveError
 from ..linux import xattr
 from ..linux.beneath import open_folder
-from ..tree import walk
+from ..linux.overlayfs import is_whiteout
+from ..tree import remove_at, walk
 from .folders import FOLDER
 
 PREFIX = b".wh."
@@ -38,11 +38,6 @@ class Whiteouts(enum.Enum):
     OVERLAY = "overlay"
     #: removal: the target is a mounted layer or a plain tree
     MERGE = "merge"
-
-
-def is_whiteout(info):
-    """Whether lstat(2)'s answer is that of an overlayfs whiteout: a character device 0:0."""
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
 
 
 def is_aufs_metadata(path):
@@ -173,36 +168,6 @@ class MergeWhiteouts:
             return open_folder(self._upper_fd, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-
-def remove_at(dir_fd, name):
-    """Remove what is at a name in a folder, with all below it; nothing there is fine."""
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-        return
-    except FileNotFoundError:
-        return
-    except (IsADirectoryError, PermissionError):
-        if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
-            raise
-    folder = os.open(name, FOLDER, dir_fd=dir_fd)
-    try:
-        walk(folder, _unlink_files, lambda above, below: os.rmdir(below, dir_fd=above))
-    finally:
-        os.close(folder)
-    os.rmdir(name, dir_fd=dir_fd)
-
-
-def _unlink_files(dir_fd):
-    """Remove all but folders; returns the names of those."""
-    with os.scandir(dir_fd) as entries:
-        listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_folder in listed:
-        if not is_folder:
-            # In folders that nothing is merged into, overlayfs lists whiteouts, and then has nothing of that name.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=dir_fd)
-    return [name for name, is_folder in listed if is_folder]
 
 
 def _stat(dir_fd, name):
