@@ -75,38 +75,25 @@ class Grid(ScrollView, can_focus=True):
 
     cursor = reactive(0)
 
-    class Highlighted(Message):
+    class _About(Message):
+        """Something happened to a row or a column, named by its key."""
+
+        def __init__(self, grid, key):
+            super().__init__()
+            self.grid, self.key = grid, key
+
+        @property
+        def control(self):
+            return self.grid
+
+    class Highlighted(_About):
         """The cursor is on another row."""
 
-        def __init__(self, grid, key):
-            super().__init__()
-            self.grid, self.key = grid, key
-
-        @property
-        def control(self):
-            return self.grid
-
-    class Opened(Message):
+    class Opened(_About):
         """Enter was pressed on a row, or it was clicked twice."""
 
-        def __init__(self, grid, key):
-            super().__init__()
-            self.grid, self.key = grid, key
-
-        @property
-        def control(self):
-            return self.grid
-
-    class HeaderClicked(Message):
+    class HeaderClicked(_About):
         """The head of a column with a key was clicked."""
-
-        def __init__(self, grid, key):
-            super().__init__()
-            self.grid, self.key = grid, key
-
-        @property
-        def control(self):
-            return self.grid
 
     def __init__(self, columns, *, id=None, empty="Nothing to show."):
         super().__init__(id=id)
