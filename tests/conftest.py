@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -69,16 +68,11 @@ def pytest_runtest_call(item):
     marker = item.get_closest_marker("time_limit")
     seconds = marker.args[0] if marker else TIME_LIMIT
 
-    def expired(_number, _frame):
+    def expired():
         pytest.fail(f"not done after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, expired)
-    signal.alarm(seconds)
-    try:
+    with host.alarm(seconds, expired):
         yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -11,10 +11,25 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
+from typing import Callable, Iterator
 
 MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def alarm(seconds: int, expired: Callable[[], None]) -> Iterator[None]:
+    """Call `expired`, which raises, in what takes longer. An alarm around this one goes on afterwards."""
+    since = time.monotonic()
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: expired())
+    outer = signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(max(1, outer - int(time.monotonic() - since)) if outer else 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def in_user_namespace() -> bool:

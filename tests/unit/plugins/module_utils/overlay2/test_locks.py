@@ -43,16 +43,11 @@ def driver(home):
 def at_most(seconds):
     """What takes longer is interrupted with a TimeoutError."""
 
-    def interrupt(*_unused):
+    def interrupt():
         raise TimeoutError(f"still at it after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.alarm(seconds)
-    try:
+    with host.alarm(seconds, interrupt):
         yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def tried(lock, *arguments, **keywords):
