@@ -18,7 +18,15 @@ import stat
 
 from . import mounts
 from .changes import ChangeKind, NotComparable, compare, lstat, overlay_changes
-from .errors import ChangedWhileRead, DigestMismatch, LayerDamaged, Overlay2Error, ReadOnlyDriver, from_os_error
+from .errors import (
+    ChangedWhileRead,
+    DigestMismatch,
+    LayerDamaged,
+    LayerNotFound,
+    Overlay2Error,
+    ReadOnlyDriver,
+    from_os_error,
+)
 from .idmap import IDENTITY
 from .layers import DIFF, MERGED, STAGING, WORK
 from .linux import fs
@@ -26,7 +34,6 @@ from .tar import TarStream, Whiteouts, pack_changes, pack_tree, unpack
 from .tree import remove_tree, tree_size
 
 log = logging.getLogger("overlay2")
-
 
 
 class Content:
@@ -116,7 +123,7 @@ class Content:
 
         :returns: a :class:`~.tar.TarStream`.
         """
-        with _named(layer):
+        with self._about(layer, parent):
             if self.is_native(layer, parent):
                 return self._native_diff(layer, all_xattrs)
             return self._naive_diff(layer, parent, all_xattrs)
@@ -145,7 +152,7 @@ class Content:
 
     def changes(self, layer, parent):
         """List of :class:`~.changes.Change` against ``parent``, sorted by path; moby's Changes."""
-        with _named(layer):
+        with self._about(layer, parent):
             if self.is_native(layer, parent):
                 try:
                     return self._native_changes(layer)
@@ -175,7 +182,7 @@ class Content:
         """Bytes that the layer adds to ``parent`` (int); moby's DiffSize."""
         if self.is_native(layer, parent):
             return self.own_size(layer)
-        with _named(layer), self._mounted(layer) as path, contextlib.ExitStack() as stack:
+        with self._about(layer, parent), self._mounted(layer) as path, contextlib.ExitStack() as stack:
             return _size_of(fs.open_on(stack, path), self.changes(layer, parent))
 
     def own_size(self, layer, progress=None):
@@ -184,8 +191,25 @@ class Content:
         :param progress: called for each folder on the way.
         :raises Overlay2Error: the folder is missing or can't be read.
         """
-        with _named(layer):
+        with self._about(layer):
             return tree_size(self._store.path(layer, DIFF), progress)
+
+    @contextlib.contextmanager
+    def _about(self, layer, parent=""):
+        """Errors from within say which layer they are about, or that it, or its parent, was removed meanwhile.
+
+        A layer without parent is read where it lies, and nothing keeps another process from removing it.
+        """
+        try:
+            with _named(layer):
+                yield
+        except Overlay2Error as error:
+            for needed in filter(None, (layer, parent)):
+                try:
+                    self._store.require(needed)
+                except LayerNotFound as gone:
+                    raise gone from error
+            raise
 
     def _open_diff(self, stack, layer):
         try:

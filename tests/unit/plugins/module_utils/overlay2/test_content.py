@@ -518,3 +518,25 @@ def test_a_home_inside_a_layer_of_another_home(home):
     assert inner.holders("box") == {"web": 1}
     outer.cleanup()  # everything below, as it says
     assert inner.holders("box") == {}
+
+
+# --- others at work ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("gone", ["layer", "parent"])
+@pytest.mark.parametrize("call", ["diff", "changes", "diff_size"])
+def test_a_layer_that_vanishes_between_check_and_reading_is_said_to_be_gone(driver, monkeypatch, call, gone):
+    for name in ("layer", "parent"):
+        driver.create(name)
+        driver.apply_diff(name, "", io.BytesIO(trees.archive({"a": b"1"})))
+    is_native = driver._content.is_native
+
+    def at_that_moment(*arguments):
+        Driver(driver.home).remove(gone)
+        return is_native(*arguments)
+
+    monkeypatch.setattr(driver._content, "is_native", at_that_moment)
+    with pytest.raises(LayerNotFound) as caught:
+        getattr(driver, call)("layer", "parent")
+    assert caught.value.layer == gone
