@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import subprocess
 from typing import Iterator
 
 FOLDER = "/sys/module/overlay/parameters"
@@ -23,21 +24,22 @@ def value(name: str) -> str | None:
 
 @contextlib.contextmanager
 def parameter(name: str, wanted: str) -> Iterator[None]:
-    """Set a parameter, which the whole host sees, so: for one step only. It is restored whatever happens.
+    """Set a parameter, which the whole host sees, so: for one step only.
 
-    Runs side by side take turns, by a lock on the parameter's own file.
+    A process of its own restores it, at the end of the block or when this process is gone, however it went.
+    Runs side by side take turns, by a lock on the parameter's own file that the restorer shares.
     """
     path = os.path.join(FOLDER, name)
     with open(path, encoding="ascii") as source:
         fcntl.flock(source, fcntl.LOCK_EX)
         before = source.read().strip()
-        _write(path, wanted)
-        try:
+        with subprocess.Popen(
+            ["sh", "-c", 'cat; printf %s "$0" > "$1"', before, path],
+            stdin=subprocess.PIPE,
+            pass_fds=[source.fileno()],
+            start_new_session=True,
+        ) as restorer:
+            with open(path, "w", encoding="ascii") as target:
+                target.write(wanted)
             yield
-        finally:
-            _write(path, before)
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as target:
-        target.write(text)
+    assert restorer.returncode == 0

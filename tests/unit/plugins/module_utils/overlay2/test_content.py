@@ -4,7 +4,6 @@
 """Archives of layers and back: natively, through mounts, in a user namespace, on several file systems, all the same."""
 from __future__ import annotations
 
-import contextlib
 import gc
 import hashlib
 import io
@@ -16,9 +15,7 @@ import pytest
 from overlay2 import Driver, IdMap, IdRange
 from overlay2.errors import ArchiveError, LayerNotFound, Overlay2Error
 from overlay2.linux import fs
-from support import homes, host, oracle, trees
-
-PARAMETERS = "/sys/module/overlay/parameters/"
+from support import homes, host, oracle, overlay_module, trees
 
 
 @pytest.fixture
@@ -26,26 +23,9 @@ def driver(home):
     return Driver(home, ["overlay2.sync=none"])
 
 
-@contextlib.contextmanager
-def module_default(name, value="Y"):
-    """A default of the kernel's overlay module, for the length of the block. It is everybody's: keep it short."""
-    path = PARAMETERS + name
-    if not os.access(path, os.W_OK):
-        pytest.skip(f"{path} can't be changed here")
-    with open(path) as source:
-        before = source.read()
-    try:
-        with open(path, "w") as target:
-            target.write(value)
-        yield
-    finally:
-        with open(path, "w") as target:
-            target.write(before)
-
-
 def naive_driver(home):
     """A driver that does everything through mounts, as where the module redirects folders by default."""
-    with module_default("redirect_dir"):
+    with overlay_module.parameter("redirect_dir", "Y"):
         driver = Driver(home, ["overlay2.sync=none"])
     assert not driver.features.native_diff
     return driver
@@ -383,7 +363,7 @@ def test_where_the_module_does_more_by_default_everything_goes_through_mounts(ho
     driver = Driver(home, ["overlay2.sync=none"])
     base = {"d/": None, "d/sub/": None, "d/sub/f": b"1" * 5000, "d/g": b"2", "gone": b"", "meta": b"3" * 5000}
     driver.create("base", diff=trees.stream(base))
-    with module_default(parameter):
+    with overlay_module.parameter(parameter, "Y"):
         careful = Driver(home, ["overlay2.sync=none"])
         assert not careful.features.native_diff
         assert careful.features.metacopy == (parameter == "metacopy")
