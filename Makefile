@@ -12,6 +12,9 @@ CACHE := $(CURDIR)/.cache
 PYTHON ?=
 PYTEST_ARGS ?=
 TARGETS ?=
+ROWS ?=
+ROUNDS ?=
+BENCH_ARGS ?=
 
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
@@ -34,8 +37,8 @@ $(VENV)/.%-installed: pyproject.toml | $(VENV)/bin/python
 .collections/ansible_collections/strata/overlay2:
 	@mkdir -p $(@D) && ln -sfn ../../.. $@
 
-.PHONY: packages-demo packages-test packages-vm
-packages-demo packages-test packages-vm: packages-%:
+.PHONY: packages-demo packages-test packages-vm packages-bench
+packages-demo packages-test packages-vm packages-bench: packages-%:
 	@command -v python3 >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv; }
 	@$${PYTHON:-python3} scripts/system_packages.py $*
 
@@ -78,8 +81,8 @@ integration: venv ## Integration tests: dockerd, containers-storage, the modules
 	@scripts/as_root.sh $(BIN)/python scripts/ansible_test.py integration $(TARGETS)
 
 .PHONY: bench
-bench: venv ## The benchmark table
-	@scripts/as_root.sh $(BIN)/python tests/bench
+bench: packages-bench venv ## The benchmark table (ROWS="apply diff" for some rows, ROUNDS=5, BENCH_ARGS=--help)
+	@scripts/as_root.sh $(BIN)/python tests/bench $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_ARGS)
 
 .PHONY: test-vm
 test-vm: packages-vm $(VENV)/.dev-installed $(VENV)/.vm-installed .collections/ansible_collections/strata/overlay2 ## The VM scenario: XFS with quota, power cuts
