@@ -198,6 +198,15 @@ def test_apply_keeps_all_that_a_layer_is(driver, parent):
     driver.put("child")
 
 
+@pytest.mark.root
+def test_a_replaced_layer_s_folder_keeps_its_owner(driver):
+    driver.create("image", "base")
+    os.chown(diff_folder(driver, "image"), 1000, 1001)
+    driver.apply_diff("image", "base", trees.stream(CONTENT))
+    info = os.stat(diff_folder(driver, "image"))
+    assert (info.st_uid, info.st_gid) == (1000, 1001)
+
+
 def test_a_second_apply_is_refused_or_replaces_as_a_whole(driver):
     driver.create("image", "base", diff=trees.stream(CONTENT))
     before = trees.inode_facts(os.path.join(driver.home, "image"))
@@ -293,6 +302,18 @@ def test_apply_is_refused_while_the_layer_or_one_above_it_is_mounted(driver):
         driver.apply_diff("other", "base", trees.stream(CONTENT), replace=True)
         driver.put(layer, holder="web")
     driver.apply_diff("image", "base", trees.stream(CONTENT))
+
+
+def test_apply_to_a_mounted_layer_is_refused_before_the_archive_is_read(driver):
+    driver.create("image", "base")
+    driver.get("image")
+
+    def too_late():
+        raise AssertionError("the archive was read")
+
+    with pytest.raises(LayerInUse):
+        driver.apply_diff("image", "base", trees.Meddler(trees.archive(CONTENT), too_late))
+    driver.put("image")
 
 
 def test_apply_is_refused_if_the_layer_is_mounted_while_it_is_unpacked(driver):

@@ -126,29 +126,28 @@ def test_a_layer_s_lock_file_goes_with_the_layer(runtime, home, run_root):
     assert os.listdir(locks) == []
 
 
-def test_who_waited_for_a_lock_whose_file_is_gone_locks_the_new_file(runtime, home):
+def test_who_waited_for_a_lock_whose_file_is_gone_locks_the_new_file(runtime, home, caplog):
     """Else two would hold "the lock" at once: one of a file without a name, one of the file made since."""
-    os.mkdir(os.path.join(home, "a"))
-    holders, most, guard = 0, 0, threading.Lock()
+    entered, leave = threading.Event(), threading.Event()
 
-    def work():
-        nonlocal holders, most
-        for _unused in range(60):
-            with RuntimeState(home).layer_lock("a"):
-                with guard:
-                    holders += 1
-                    most = max(most, holders)
-                with contextlib.suppress(FileNotFoundError):
-                    os.rmdir(os.path.join(home, "a"))  # so that the file is removed
-                with guard:
-                    holders -= 1
+    def wait():
+        with RuntimeState(home).layer_lock("a"):
+            entered.set()
+            leave.wait(30)
 
-    threads = [threading.Thread(target=work) for _unused in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert most == 1
+    waiter = threading.Thread(target=wait, daemon=True)
+    with caplog.at_level(logging.INFO, "overlay2"), at_most(30), runtime.layer_lock("a"):
+        waiter.start()
+        while "waiting for another process" not in caplog.text:
+            time.sleep(0.01)
+    # There is no layer "a", so the file that was waited for has been removed.
+    assert entered.wait(30)
+    at_once, third = tried(runtime.layer_lock, "a")
+    leave.set()
+    assert not at_once
+    for thread in (waiter, third):
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def test_every_layer_id_can_be_locked(runtime):
