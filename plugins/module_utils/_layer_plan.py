@@ -8,7 +8,6 @@ Private to this collection.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple, Optional, Tuple
 
 from .overlay2.errors import (
@@ -218,7 +217,7 @@ def planned_layer(plan, actual, parent):
         quota = actual.layer.quota if actual and actual.layer.quota else QuotaUsage(None, 0, 0, 0)
         quota = quota._replace(limit=after["quota"])
     if actual and "create" not in plan.steps:
-        return dataclasses.replace(actual.layer, diff_id=after["diff_id"], quota=quota)
+        return actual.layer._replace(diff_id=after["diff_id"], quota=quota)
     lower = (after["parent"],) + (parent.lower if parent else ()) if after["parent"] else ()
     if len(lower) > MAX_DEPTH:
         raise DepthExceeded(

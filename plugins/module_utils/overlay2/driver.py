@@ -16,10 +16,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
-import tempfile
 
 from . import features as feature_detection
 from . import mounts, view
@@ -43,7 +41,7 @@ from .options import parse_options, parse_storage_opt
 from .quota import QuotaControl
 from .references import References
 from .staging import Staging, ensure_folder
-from .tree import unmount_below
+from .tree import scratch_folder, unmount_below
 
 log = logging.getLogger("overlay2")
 
@@ -121,7 +119,7 @@ class Driver:
             if not trial_mounts:
                 return self._with_quota(feature_detection.unprobed(self.home, "nothing is mounted for this reader"))
             try:
-                with tempfile.TemporaryDirectory(prefix="probe-", dir=self._runtime.scratch()) as scratch:
+                with scratch_folder(self._runtime.scratch(), "probe-") as scratch:
                     features = feature_detection.probe(self.home, scratch)
             except (NotSupported, OSError) as error:
                 return feature_detection.unprobed(self.home, str(error))
@@ -146,7 +144,7 @@ class Driver:
                     path=self.home,
                     remedy="Leave overlay2.size out, or put the home on XFS mounted with pquota",
                 )
-            return dataclasses.replace(features, project_quota_reason=reason)
+            return features._replace(project_quota_reason=reason)
         try:
             self._quota = QuotaControl.for_reading(self.home) if self.read_only else QuotaControl.open(self.home)
         except QuotaNotSupported as error:
@@ -157,8 +155,8 @@ class Driver:
                     path=self.home,
                     remedy=error.remedy,
                 ) from error
-            return dataclasses.replace(features, project_quota_reason=error.message)
-        return dataclasses.replace(features, project_quota=True)
+            return features._replace(project_quota_reason=error.message)
+        return features._replace(project_quota=True)
 
     # What it is
 
@@ -234,9 +232,9 @@ class Driver:
         if self._quota is None:
             return layer
         try:
-            return dataclasses.replace(layer, quota=self._quota.get(self._store.path(id)))
+            return layer._replace(quota=self._quota.get(self._store.path(id)))
         except Overlay2Error as error:
-            return dataclasses.replace(layer, problems=layer.problems + (error.message,))
+            return layer._replace(problems=layer.problems + (error.message,))
 
     def children(self, id):
         """Ids of the layers that stand directly on this one (list of str, sorted)."""

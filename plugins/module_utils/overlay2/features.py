@@ -15,12 +15,11 @@ import contextlib
 import errno
 import logging
 import os
-import tempfile
-from dataclasses import dataclass
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 from .errors import DTypeNotSupported, NotSupported, from_os_error
 from .linux import fs, kernel, mount, overlayfs
+from .tree import scratch_folder
 
 log = logging.getLogger("overlay2")
 
@@ -28,8 +27,7 @@ log = logging.getLogger("overlay2")
 INDEX_PARAMETER = "/sys/module/overlay/parameters/index"
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """What the host's kernel and the home's file system offer the driver."""
 
     #: Docker's name of the home's file system, such as ``extfs`` or ``xfs``.
@@ -239,7 +237,7 @@ def _trial(scratch, name, lowers, upper, userxattr=False, prepare=None):
 
     :raises OSError: a step before or at the mount failed; nothing stays.
     """
-    with tempfile.TemporaryDirectory(prefix=name, dir=scratch) as root:
+    with scratch_folder(scratch, name) as root:
         for folder in lowers + (upper, "work", "merged"):
             os.mkdir(os.path.join(root, folder), 0o755)
         if prepare is not None:

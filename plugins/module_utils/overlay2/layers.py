@@ -23,7 +23,6 @@ import logging
 import os
 import re
 import stat
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Optional, Tuple
 
 from .errors import HINTS, DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound
@@ -53,8 +52,7 @@ _NAME_MAX = 255
 _SMALL = 8192
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One layer of a home, as its files tell."""
 
     #: The layer's folder name.
@@ -76,7 +74,7 @@ class Layer:
     #: Project quota (``quota.QuotaUsage``), where there is one.
     quota: Optional[Any] = None
     #: What is wrong with it, in plain sentences.
-    problems: Tuple[str, ...] = field(default=())
+    problems: Tuple[str, ...] = ()
 
     @property
     def depth(self):

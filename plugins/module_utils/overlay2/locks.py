@@ -20,7 +20,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 
 from .errors import NotSupported, Overlay2Error, from_os_error
 from .linux import kernel
@@ -48,6 +47,8 @@ def run_root():
     uid = _outer_uid()
     if os.access("/run/user/%d" % uid, os.W_OK):
         return "/run/user/%d/overlay2" % uid
+    import tempfile  # seldom needed, and slow to import
+
     return os.path.join(tempfile.gettempdir(), "overlay2-run-%d" % uid)
 
 

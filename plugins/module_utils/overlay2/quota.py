@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import stat
 from typing import NamedTuple
 
@@ -237,7 +236,7 @@ class QuotaControl:
             if quotactl.get_quota(target, candidate).used_inodes == 1:
                 return candidate
             # Another home on this file system, which has a lock of its own, took the id just now; it sees that as well.
-            self._next_id += random.randrange(16)
+            self._next_id += os.urandom(1)[0] % 16
         raise Overlay2Error("no project id is left above %d" % self.base_id, path=self.home)
 
     def _require_layers_id(self, project_id):

@@ -18,8 +18,6 @@ import errno
 import fcntl
 import logging
 import os
-import secrets
-import shutil
 from typing import NamedTuple
 
 from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
@@ -53,7 +51,7 @@ class Staged(NamedTuple):
 
 def link_id():
     """A new name for ``l/`` (str): 26 random characters of RFC 4648 base32; moby's GenerateID."""
-    return base64.b32encode(secrets.token_bytes((LINK_LENGTH * 5 + 7) // 8)).decode("ascii")[:LINK_LENGTH]
+    return base64.b32encode(os.urandom((LINK_LENGTH * 5 + 7) // 8)).decode("ascii")[:LINK_LENGTH]
 
 
 def make_folder(path, mode, owner):
@@ -157,7 +155,7 @@ class Staging:
         if not os.path.isdir(self.folder):
             with contextlib.suppress(FileExistsError):
                 make_folder(self.folder, 0o700, (os.geteuid(), os.getegid()))
-        return os.path.join(self.folder, secrets.token_hex(8))
+        return os.path.join(self.folder, os.urandom(8).hex())
 
     def _make_locked(self, path):
         """Make a folder at ``path`` and lock it; None where a sweep took it away between the two."""
@@ -297,6 +295,8 @@ class Staging:
         except OSError as error:
             if error.errno != errno.EXDEV or not os.path.isfile(source):
                 raise
+            import shutil  # rare, and it loads every compressor there is
+
             # XFS links nothing into another project, and a layer with a quota has one of its own: a copy has to do.
             shutil.copyfile(source, target, follow_symlinks=False)
             info = os.lstat(source)

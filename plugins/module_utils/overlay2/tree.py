@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -48,6 +49,20 @@ def unmount_below(folder, itself=True):
         if not detached:
             return done  # what is left is hidden by a mount further up, and out of everybody's reach
         done += detached
+
+
+@contextlib.contextmanager
+def scratch_folder(parent, prefix):
+    """A new private folder (str) below ``parent`` for the length of a ``with`` block, removed with all in it.
+
+    :raises OSError: it can't be made, or not all of it can be removed.
+    """
+    path = os.path.join(parent, prefix + os.urandom(8).hex())
+    os.mkdir(path, 0o700)
+    try:
+        yield path
+    finally:
+        remove_tree(path)
 
 
 def remove_tree(path):

@@ -4,15 +4,14 @@
 """Compressed streams: told by their first bytes, read to their verified end, written without names and times.
 
 gzip, bzip2 and xz are in the standard library. zstd is from Python 3.14 on; before that the module
-``backports.zstd`` serves where it is installed, and else the program ``zstd``.
+``backports.zstd`` serves where it is installed, and else the program ``zstd``. Each is imported when it is met: plain
+and gzip archives are the rule, and some builds of Python lack the others.
 """
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import io
-import lzma
 import re
 import zlib
 
@@ -105,12 +104,14 @@ class _Inflated(io.RawIOBase):
     While a piece is used, the next one is made beside. Compressed bytes are read in between, by the caller's thread.
 
     :param start: makes a decompressor for one member, with ``decompress(data, max_length)``, ``eof``, ``unused_data``.
+    :param errors: what it raises for damaged data beside what all do (tuple of exception classes).
     """
 
-    def __init__(self, source, start, name):
+    def __init__(self, source, start, name, errors=()):
         self._source = source
         self._start = start
         self._name = name
+        self._errors = (zlib.error, EOFError, OSError, ValueError) + errors
         self._member = start()
         self._pending = b""  # compressed bytes not taken yet
         self._full = False  # the last piece had all the room there was: more may come without input
@@ -148,7 +149,7 @@ class _Inflated(io.RawIOBase):
                 raise self._failure
             try:
                 piece = self._beside.wait()
-            except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) + zstd.ERRORS as error:
+            except self._errors as error:
                 raise CorruptArchive("the %s stream is damaged: %s" % (self._name, error)) from error
             if piece is None:
                 return b""
@@ -196,19 +197,23 @@ def _gzip(source):
 
 
 def _bzip2(source):
+    import bz2
+
     return _Inflated(source, bz2.BZ2Decompressor, "bzip2")
 
 
 def _xz(source):
+    import lzma
+
     def start():
         return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
 
-    return _Inflated(source, start, "xz")
+    return _Inflated(source, start, "xz", (lzma.LZMAError,))
 
 
 def _zstd(source):
     if zstd.module is not None:
-        return _Inflated(source, zstd.module.ZstdDecompressor, "zstd")
+        return _Inflated(source, zstd.module.ZstdDecompressor, "zstd", zstd.ERRORS)
     from . import zstd_program
 
     return zstd_program.Reader(source)
@@ -285,6 +290,12 @@ class _Plain:
         return len(data)
 
 
+def _xz_compressor():
+    import lzma
+
+    return lzma.LZMACompressor(lzma.FORMAT_XZ, preset=_XZ_PRESET)
+
+
 def _zstd_compressor():
     if zstd.module is not None:
         return zstd.module.ZstdCompressor(zstd.LEVEL)
@@ -296,7 +307,7 @@ def _zstd_compressor():
 #: Methods of :func:`compressed`, each with what makes an object with ``compress(data)`` and ``flush()``.
 _COMPRESSORS = {
     "gzip": lambda: zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31),
-    "xz": lambda: lzma.LZMACompressor(lzma.FORMAT_XZ, preset=_XZ_PRESET),
+    "xz": _xz_compressor,
     "zstd": _zstd_compressor,
 }
 

@@ -4,7 +4,6 @@
 """How layers are mounted: the option string byte by byte, the page-size rule, and real mounts by every method."""
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import subprocess
@@ -33,7 +32,7 @@ LINKS = ("l/BBBB", "l/AAAA")
 
 
 def host_like(**changes):
-    return dataclasses.replace(HOST, **changes)
+    return HOST._replace(**changes)
 
 
 @pytest.fixture
@@ -299,7 +298,7 @@ def test_the_uppermost_layer_wins(depth, tmpfs_home, here):
 @needs_mounts
 def test_absolute_paths_work_to_the_last_byte_of_a_page(real_tmp, here):
     """Data that is longer is cut by the kernel without a word, so the rule must be exact."""
-    here = dataclasses.replace(here, index_off=HOST.index_off, userxattr=HOST.userxattr)
+    here = here._replace(index_off=HOST.index_off, userxattr=HOST.userxattr)
     home, layer = with_data_of(DATA_MAX, str(real_tmp), ("l/" + "A" * 26,) * 2)
     chain = chains.make(home, layer=layer)
     planned = mounts.plan(chain.home, chain.layer, chain.links, True, here)
@@ -339,7 +338,7 @@ def test_any_length_of_a_homes_path(lowerdir_plus, length, real_tmp, here):
     home = str(real_tmp)
     while len(home) < length:
         home += "/" + "d" * max(1, min(200, length - len(home) - 1))
-    here = dataclasses.replace(here, lowerdir_plus=lowerdir_plus)
+    here = here._replace(lowerdir_plus=lowerdir_plus)
     chain = chains.make(home)
     planned = mounts.plan(chain.home, chain.layer, chain.links, False, here)
     assert planned.method == (CLASSIC if length < 1000 else FSCONFIG if lowerdir_plus else RELATIVE)
@@ -359,7 +358,7 @@ def test_the_longest_id_on_the_longest_chain(tmpfs_home, here):
     mounts.perform(chain.layer, planned, here)
     assert len(os.listdir(chain.path("merged"))) == 130
     with pytest.raises(MountError, match="cannot mount layer"):
-        mounts.plan(chain.home, chain.layer, chain.links, False, dataclasses.replace(here, lowerdir_plus=False))
+        mounts.plan(chain.home, chain.layer, chain.links, False, here._replace(lowerdir_plus=False))
 
 
 @needs_mounts
@@ -391,7 +390,7 @@ def test_index_is_off_even_where_the_module_has_it_on(method, real_tmp, here):
 @pytest.mark.parametrize("method", METHODS)
 def test_userxattr_reaches_the_kernel(method, real_tmp, here):
     chain = chains.make(str(real_tmp / "home"))
-    mounted(method, chain, dataclasses.replace(here, userxattr=True))
+    mounted(method, chain, here._replace(userxattr=True))
     assert "userxattr" in mountinfo.mounts(below=chain.home)[0].super_options
 
 
@@ -627,7 +626,7 @@ def test_the_driver_mounts_a_committed_layer_read_only(tmpfs_home):
 def test_the_driver_mounts_the_deepest_chain(lowerdir_plus, tmpfs_home):
     chain = chains.make(tmpfs_home, 128)
     driver = Driver(tmpfs_home, ["overlay2.sync=none"])
-    driver.features = dataclasses.replace(driver.features, lowerdir_plus=lowerdir_plus)
+    driver.features = driver.features._replace(lowerdir_plus=lowerdir_plus)
     driver._references._features = driver.features
     path = driver.get(chain.layer)
     assert len(os.listdir(path)) == 130
