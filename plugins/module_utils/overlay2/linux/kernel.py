@@ -10,6 +10,8 @@ import re
 
 #: Inode of the initial user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h).
 _INITIAL_USERNS = 0xEFFFFFFD
+#: Inode of the initial pid namespace (PROC_PID_INIT_INO, there as well).
+_INITIAL_PIDNS = 0xEFFFFFFC
 #: include/uapi/linux/capability.h
 _CAP_SYS_ADMIN = 21
 #: uid_map of the initial user namespace.
@@ -34,6 +36,14 @@ def in_user_namespace():
         return os.stat("/proc/self/ns/user").st_ino != _INITIAL_USERNS
     except OSError:
         return uid_map() not in ([], _FULL_MAP)
+
+
+def in_initial_pid_namespace():
+    """Whether this process sees all processes of the host (bool); False where that can't be told."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_PIDNS
+    except OSError:
+        return False
 
 
 def uid_map():

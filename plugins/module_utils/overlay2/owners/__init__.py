@@ -1,0 +1,20 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whose is this layer, and is it garbage? Answered offline, from the files of the engine that made the home.
+
+>>> from overlay2 import Driver, owners
+>>> report = owners.resolve(Driver("/var/lib/docker/overlay2", read_only=True))
+>>> report.counts()["unowned"]
+0
+
+Read-only and without locks, so the answer is right for a home that an engine is using, and for one whose engine was
+killed. What can't be read makes layers unknown, never unowned. The driver itself does not import this package.
+"""
+
+from __future__ import annotations
+
+from .records import KINDS, Evidence, Owner, Ownership, Problem, Report
+from .resolve import GRACE, resolve
+
+__all__ = ["GRACE", "KINDS", "Evidence", "Owner", "Ownership", "Problem", "Report", "resolve"]

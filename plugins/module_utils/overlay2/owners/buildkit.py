@@ -1,0 +1,124 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The build cache that dockerd's BuildKit keeps beside its images: which layer folders its snapshots are.
+
+``buildkit/snapshots.db`` (moby, builder/builder-next/adapters/snapshot) has a bucket for each snapshot. One that is
+committed names the folder, else the folder has the snapshot's own name. Names that are chain IDs, and the field
+``chainid``, refer to layers of the image store. ``buildkit/metadata_v2.db`` (buildkit, cache/metadata) describes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import NamedTuple
+
+from . import bolt
+from .files import Unreadable
+from .records import BUILD_CACHE, Evidence, Owner
+
+FOLDER = "buildkit"
+SNAPSHOTS = os.path.join(FOLDER, "snapshots.db")
+#: Its name in dockerd 18.09 to 19.03, and from 20.10 on.
+_METADATA = tuple(os.path.join(FOLDER, name) for name in ("metadata_v2.db", "metadata.db"))
+_MAIN = b"_main"
+
+
+class Snapshot(NamedTuple):
+    """One snapshot of the build cache."""
+
+    id: str
+    #: Folder name of its layer; "" for one that is a layer of the image store.
+    layer: str
+    #: Chain ID of the layer of the image store that it is; "" where it is none.
+    chain: str
+    #: Snapshot or chain ID that it stands on; "" for none.
+    parent: str
+
+
+def snapshots(data_root):
+    """The snapshots (dict of id to :class:`Snapshot`); empty where BuildKit was never used.
+
+    :raises Unreadable: the database is damaged, or may not be read.
+    """
+    path = os.path.join(data_root, SNAPSHOTS)
+    raw = _read(path, _fields_of)
+    committed = {fields.get("committed"): id for id, fields in raw.items() if fields.get("committed")}
+    found = {}
+    for id, fields in raw.items():
+        if id in committed:
+            continue  # the working copy of one that was committed since, which names the same folder
+        working = raw.get(fields.get("committed", ""), {})
+        chain = id if id.startswith("sha256:") else fields.get("chainid", "")
+        layer = "" if id.startswith("sha256:") else fields.get("committed") or id
+        found[id] = Snapshot(id, layer, chain, fields.get("parent") or working.get("parent", ""))
+    return found
+
+
+def describe(data_root, problems):
+    """What each cache record is: dict of snapshot id to (type, what made it); what can't be read goes to ``problems``.
+
+    It only embellishes what :func:`snapshots` knows.
+    """
+    for name in _METADATA:
+        path = os.path.join(data_root, name)
+        if not os.path.lexists(path):
+            continue
+        try:
+            return _read(path, _descriptions)
+        except Unreadable as error:
+            problems.append(error.problem)
+    return {}
+
+
+def owner(snapshot, descriptions, data_root):
+    """The :class:`~.records.Owner` that a snapshot is."""
+    kind, what = descriptions.get(snapshot.id, ("", ""))
+    evidence = Evidence(os.path.join(data_root, SNAPSHOTS), snapshot.id)
+    return Owner(BUILD_CACHE, snapshot.id, (what,) if what else (), kind or "regular", evidence=(evidence,))
+
+
+def _read(path, collect):
+    try:
+        return bolt.read(path, collect)
+    except FileNotFoundError:
+        return {}
+    except bolt.BoltError as error:
+        raise Unreadable(path, str(error)) from error
+    except OSError as error:
+        raise Unreadable(path, "can't be read: %s" % error.strerror) from error
+
+
+def _fields_of(root):
+    """Text fields of each bucket: dict of id to dict of str."""
+    return {_text(id): _texts(bucket) for id, bucket in root.items() if isinstance(bucket, bolt.Bucket)}
+
+
+def _texts(bucket):
+    return {_text(key): _text(value) for key, value in bucket.items() if isinstance(value, bytes)}
+
+
+def _descriptions(root):
+    main = root.get(_MAIN)
+    if not isinstance(main, bolt.Bucket):
+        return {}
+    found = {}
+    for id, bucket in main.items():
+        if isinstance(bucket, bolt.Bucket):
+            fields = _texts(bucket)
+            found[_text(id)] = _value(fields, "cache.recordType"), _value(fields, "cache.description")
+    return found
+
+
+def _value(fields, name):
+    """A text that BuildKit keeps as ``{"value": ...}``; "" where there is none."""
+    try:
+        value = json.loads(fields.get(name) or "{}").get("value", "")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+def _text(content):
+    return content.decode("utf-8", "replace")

@@ -1,0 +1,166 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which layers of a home the kernel has in use: by whatever mount, in whatever mount namespace.
+
+A layer is in use as an upper or lower folder of an overlay, wherever that is mounted; by what is mounted in its folder;
+and by a bind mount of something in it. What overlayfs tells of its folders (``lowerdir=``, ``upperdir=``) is the path
+they were mounted by: a layer's folder or its name in ``l/``, absolute or relative to the home.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from typing import Dict, NamedTuple, Tuple
+
+from ..layers import DIFF, LINK_DIR
+from ..linux import kernel, mountinfo
+from .records import Evidence
+
+#: overlayfs puts a backslash before what would end a name.
+_BETWEEN_LOWERS = re.compile(r"(?<!\\):+")
+_ESCAPED = re.compile(r"\\(.)")
+_FOLDER_OPTIONS = ("lowerdir", "upperdir", "workdir", "lowerdir+", "datadir+")
+
+
+class Uses(NamedTuple):
+    """What is mounted of a home."""
+
+    #: Layer id to where that is written: a mount table and the mount point.
+    layers: Dict[str, Tuple[Evidence, ...]]
+    #: Processes whose mount table could not be read, and why.
+    hidden: Tuple[Tuple[int, str], ...]
+
+
+def uses(home, links):
+    """The :class:`Uses` of a home's layers.
+
+    :param links: names in ``l/`` to layer ids (dict); None for one that leads to no layer.
+    """
+    finder = _Finder(os.path.realpath(home), links)
+    hidden = []
+    for process in ["self", *_processes()]:
+        try:
+            finder.read("/proc/%s/mountinfo" % process)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESRCH, errno.EINVAL):  # it has not just ended
+                hidden.append((process, error.strerror))
+    return Uses({layer: tuple(found) for layer, found in finder.found.items()}, tuple(hidden))
+
+
+def _processes():
+    """A process (int) of each mount namespace but this one, and those of which the namespace can't be told."""
+    seen = {kernel.mount_namespace()}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            namespace = os.stat("/proc/%s/ns/mnt" % name).st_ino
+        except PermissionError:
+            yield int(name)  # its mount table may be readable all the same
+            continue
+        except OSError:
+            continue  # it ended
+        if namespace not in seen:
+            seen.add(namespace)
+            yield int(name)
+
+
+class _Finder:
+    """Goes through mount tables for one home."""
+
+    def __init__(self, home, links):
+        self._home = home
+        self._links = links
+        self._inside = _where(home)
+        self.found: Dict[str, list] = {}
+
+    def read(self, table):
+        """Take note of what one mount table has in use."""
+        home = os.fsencode(self._home)
+        marks = [b" - overlay "]
+        if b"\\" not in home and not set(home) & set(b" \t\n"):
+            marks += [home, os.fsencode(self._inside[1])] if self._inside else [home]
+        else:
+            marks.append(b"")  # an escaped path: parse them all
+        with open(table, "rb") as lines:
+            for line in lines:
+                if any(mark in line for mark in marks):
+                    self._note(mountinfo.parse(line), table)
+
+    def _note(self, entry, table):
+        evidence = Evidence(table, entry.mount_point)
+        for layer in self._layers_of(entry, os.path.join(os.path.dirname(table), "root")):
+            known = self.found.setdefault(layer, [])
+            if evidence not in known:
+                known.append(evidence)
+
+    def _layers_of(self, entry, root):
+        """Ids of the layers that a mount uses."""
+        yield from self._layer_at(entry.mount_point, self._home)
+        if entry.fs_type == "overlay":
+            for option in entry.super_options:
+                key, _equals, value = option.partition("=")
+                if key in _FOLDER_OPTIONS:
+                    for folder in _BETWEEN_LOWERS.split(value):
+                        yield from self._layer_of_folder(_ESCAPED.sub(r"\1", folder), root)
+        elif self._inside and entry.device == self._inside[0]:
+            yield from self._layer_at(entry.root, self._inside[1])
+
+    def _layer_of_folder(self, folder, root):
+        """Id of the layer that an overlay's folder is: one or none."""
+        if not folder.startswith("/"):
+            yield from self._named(folder)
+            return
+        found = list(self._layer_at(folder, self._home))
+        yield from found or self._by_another_path(folder, root)
+
+    def _layer_at(self, path, home):
+        if path.startswith(home.rstrip("/") + "/"):
+            yield from self._named(path[len(home.rstrip("/")) + 1 :])
+
+    def _named(self, path):
+        """Id of the layer that a path relative to the home is in: one or none."""
+        first, _slash, rest = path.partition("/")
+        if first == LINK_DIR:
+            first = self._links.get(rest.partition("/")[0])
+        if first:
+            yield first
+
+    def _by_another_path(self, folder, root):
+        """The same of a folder that is not below the home by its path: through a link, or in another mount namespace.
+
+        :param root: root folder of a process in the mount's namespace (str).
+        """
+        above, _slash, last = folder.rpartition("/")
+        parent = os.path.basename(above)
+        layer, last = (self._links.get(last), DIFF) if parent == LINK_DIR else (parent, last)
+        try:
+            ours = os.stat(os.path.join(self._home, layer or "", last))
+        except (OSError, ValueError):
+            return
+        for place in (root + folder, folder):
+            try:
+                if not os.path.samestat(ours, os.stat(place)):
+                    return
+                break
+            except (OSError, ValueError):
+                continue  # the mount is older than this root; if no root shows the folder, it may well be ours
+        if layer:
+            yield layer
+
+
+def _where(home):
+    """(device, path) of the home within its own file system, as a bind mount would name it; None where unknown."""
+    best = None
+    for entry in mountinfo.mounts():
+        point = entry.mount_point.rstrip("/") + "/"
+        if (home + "/").startswith(point) and (best is None or len(point) >= len(best[0])):
+            best = point, entry
+    if best is None:
+        return None
+    point, entry = best
+    below = home[len(point) :] if len(home) >= len(point) else ""
+    return entry.device, os.path.join(entry.root, below).rstrip("/")
