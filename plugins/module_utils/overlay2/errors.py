@@ -93,6 +93,10 @@ class LayerInUse(Overlay2Error):
     """A layer is mounted, held, or stands below another one, so it can't be changed or removed."""
 
 
+class EngineRunning(Overlay2Error):
+    """The engine that made the home is at work on it, or that can't be ruled out, so nothing of it may be changed."""
+
+
 class LayerNotEmpty(Overlay2Error):
     """A layer already has content that an apply would have replaced."""
 

@@ -14,7 +14,22 @@ killed. What can't be read makes layers unknown, never unowned. The driver itsel
 
 from __future__ import annotations
 
-from .records import KINDS, Evidence, Owner, Ownership, Problem, Report
-from .resolve import GRACE, resolve
+from .records import CERTAIN, KINDS, LIKELY, Evidence, Owner, Ownership, Problem, Report
+from .resolve import CONTAINERS_STORAGE, DOCKERD, GRACE, OVERLAY2, engine_of, resolve
 
-__all__ = ["GRACE", "KINDS", "Evidence", "Owner", "Ownership", "Problem", "Report", "resolve"]
+__all__ = [
+    "CERTAIN",
+    "CONTAINERS_STORAGE",
+    "DOCKERD",
+    "GRACE",
+    "KINDS",
+    "LIKELY",
+    "OVERLAY2",
+    "Evidence",
+    "Owner",
+    "Ownership",
+    "Problem",
+    "Report",
+    "engine_of",
+    "resolve",
+]

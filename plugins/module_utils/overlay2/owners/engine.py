@@ -54,7 +54,7 @@ def activity(files):
 
 
 def _holders(inodes):
-    """Processes (set of int) that hold a lock for writing on one of the inodes; None where that can't be read.
+    """Other processes (set of int) that hold a lock for writing on one of the inodes; None where that can't be read.
 
     Devices are not compared: btrfs has others in the table than stat(2) tells.
     """
@@ -71,7 +71,7 @@ def _holders(inodes):
         inode = fields[5].rpartition(":")[2]
         if inode.isdigit() and int(inode) in inodes:
             found.add(int(fields[4]))
-    return found
+    return found - {os.getpid()}
 
 
 def _started(process):

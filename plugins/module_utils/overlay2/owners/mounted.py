@@ -22,6 +22,7 @@ from .records import Evidence
 #: overlayfs puts a backslash before what would end a name.
 _BETWEEN_LOWERS = re.compile(r"(?<!\\):+")
 _ESCAPED = re.compile(r"\\(.)")
+_NAMESPACE = re.compile(r"mnt:\[(\d+)\]")
 _FOLDER_OPTIONS = ("lowerdir", "upperdir", "workdir", "lowerdir+", "datadir+")
 
 
@@ -30,8 +31,8 @@ class Uses(NamedTuple):
 
     #: Layer id to where that is written: a mount table and the mount point.
     layers: Dict[str, Tuple[Evidence, ...]]
-    #: Processes whose mount table could not be read, and why.
-    hidden: Tuple[Tuple[int, str], ...]
+    #: Mount namespaces that could not be looked into: a file of each, and why.
+    hidden: Tuple[Tuple[str, str], ...]
 
 
 def uses(home, links):
@@ -40,19 +41,26 @@ def uses(home, links):
     :param links: names in ``l/`` to layer ids (dict); None for one that leads to no layer.
     """
     finder = _Finder(os.path.realpath(home), links)
-    hidden = []
-    for process in ["self", *_processes()]:
+    hidden, seen = [], set()
+    for process in ["self", *_processes(seen)]:
+        table = "/proc/%s/mountinfo" % process
         try:
-            finder.read("/proc/%s/mountinfo" % process)
+            finder.read(table)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESRCH, errno.EINVAL):  # it has not just ended
-                hidden.append((process, error.strerror))
+                hidden.append((table, "can't be read: %s" % error.strerror))
+    for namespace, path in finder.kept_namespaces.items():
+        if namespace not in seen:
+            hidden.append((path, "keeps a mount namespace that no process is in, so it can't be looked into"))
     return Uses({layer: tuple(found) for layer, found in finder.found.items()}, tuple(hidden))
 
 
-def _processes():
-    """A process (int) of each mount namespace but this one, and those of which the namespace can't be told."""
-    seen = {kernel.mount_namespace()}
+def _processes(seen):
+    """A process (int) of each mount namespace but this one, and those of which the namespace can't be told.
+
+    :param seen: a set that the namespaces' inodes are added to.
+    """
+    seen.add(kernel.mount_namespace())
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -76,11 +84,13 @@ class _Finder:
         self._links = links
         self._inside = _where(home)
         self.found: Dict[str, list] = {}
+        #: Mount namespaces that a bind mount keeps, as snapd's: inode to mount point.
+        self.kept_namespaces: Dict[int, str] = {}
 
     def read(self, table):
         """Take note of what one mount table has in use."""
         home = os.fsencode(self._home)
-        marks = [b" - overlay "]
+        marks = [b" - overlay ", b" - nsfs "]
         if b"\\" not in home and not set(home) & set(b" \t\n"):
             marks += [home, os.fsencode(self._inside[1])] if self._inside else [home]
         else:
@@ -91,6 +101,9 @@ class _Finder:
                     self._note(mountinfo.parse(line), table)
 
     def _note(self, entry, table):
+        kept = _NAMESPACE.fullmatch(entry.root) if entry.fs_type == "nsfs" else None
+        if kept is not None:
+            self.kept_namespaces[int(kept.group(1))] = entry.mount_point
         evidence = Evidence(table, entry.mount_point)
         for layer in self._layers_of(entry, os.path.join(os.path.dirname(table), "root")):
             known = self.found.setdefault(layer, [])

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from types import MappingProxyType
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 CONTAINER, IMAGE, BUILD_CACHE, LAYER, MOUNT = "container", "image", "build-cache", "layer", "mount"
 UNOWNED, UNKNOWN = "unowned", "unknown"
@@ -106,6 +107,8 @@ class Report(NamedTuple):
     #: By layer id, sorted; each layer folder of the home is here.
     layers: Dict[str, Ownership]
     problems: Tuple[Problem, ...] = ()
+    #: Layers that the engine needs and the home does not have: id to what needs it (str).
+    missing: Mapping[str, str] = MappingProxyType({})
 
     def unowned(self):
         """Those that nobody needs (list of :class:`Ownership`)."""

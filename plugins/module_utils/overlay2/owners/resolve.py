@@ -48,6 +48,11 @@ def resolve(driver, grace=GRACE):
     return _Resolver(driver, grace).report()
 
 
+def engine_of(home):
+    """Whose home it is (str), as in :class:`~.records.Report`."""
+    return _find_engine(home)[0]
+
+
 class _Resolver:
     """Finds the owners of one home's layers."""
 
@@ -63,9 +68,7 @@ class _Resolver:
         self._links = _Links(self._store, ids)
         claims, activity = self._settled()
         uses = mounted.uses(self._driver.home, self._links.names)
-        claims.problems += [
-            Problem("/proc/%s/mountinfo" % process, "can't be read: %s" % why) for process, why in uses.hidden[:1]
-        ]
+        claims.problems += [Problem(path, why) for path, why in uses.hidden[:1]]
         self._claim_ours(claims, ids)
         self._claim_mounts(claims, uses)
         owners, doubts = self._spread(claims, ids)
@@ -78,7 +81,9 @@ class _Resolver:
             if answer.kind != UNOWNED or self._store.exists(layer):
                 answers[layer] = answer
         problems = tuple(dict.fromkeys(claims.problems))
-        return Report(self._driver.home, self._engine, self._root, activity.running, answers, problems)
+        missing = {layer: _owned(layer, claimed).reason for layer, claimed in owners.items() if layer not in answers}
+        missing = {layer: reason for layer, reason in sorted(missing.items()) if not self._store.exists(layer)}
+        return Report(self._driver.home, self._engine, self._root, activity.running, answers, problems, missing)
 
     def _settled(self):
         """The engine's claims, read while none of its indexes changed, and its :class:`~.engine.Activity`."""
@@ -227,7 +232,7 @@ def _true_state(state, is_mounted):
     """
     if is_mounted:
         return "mounted" if state == "unmounted" else state
-    return "exited" if state in ("running", "paused", "restarting") else state
+    return "exited" if state in ("running", "paused") else state
 
 
 def _owned(layer, owners):

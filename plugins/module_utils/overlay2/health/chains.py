@@ -1,0 +1,87 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Lower chains: complete, known, and the same as told by those above and below."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..layers import LINK_DIR, LOWER, MAX_DEPTH, WORK
+from .findings import Finding, Step
+from .states import file_state, state_of
+
+#: containers/storage mounts in other ways, and checks when it mounts (drivers/overlay/overlay.go, maxDepth).
+_MAX_DEPTH_CONTAINERS = 500
+
+
+def check(home, dialect):
+    """Findings about lower chains (iterator of :class:`~.findings.Finding`).
+
+    :param dialect: the engine whose home it is, as in :class:`~..owners.Report`.
+    """
+    limit = _MAX_DEPTH_CONTAINERS if dialect == "containers-storage" else MAX_DEPTH
+    for layer in home.layers.values():
+        path = os.path.join(layer.path, LOWER)
+        if layer.lowers is None:
+            yield _unreadable(home, layer, path)
+        elif LOWER not in layer.entries:
+            # A base has no work folder. With containers/storage it has, and an empty folder named so.
+            if WORK in layer.entries and dialect != "containers-storage":
+                yield _lost(home, layer, path, "lower-missing", "it has a work folder, and its lower file is missing")
+        else:
+            yield from _chain(home, layer, path, limit)
+
+
+def _unreadable(home, layer, path):
+    if layer.lower_file == b"":
+        return _lost(home, layer, path, "lower-empty", "its lower file is empty, as after a power cut")
+    return _lost(home, layer, path, "lower-garbled", "its lower file holds something else than names in l")
+
+
+def _lost(home, layer, path, code, what):
+    """A chain that is gone: those that stand on the layer have it in theirs."""
+    told = {home.layers[child].lowers[1:] for child in home.children.get(layer.id, ())}
+    info = layer.entries.get(LOWER)
+    if len(told) == 1 and (info is None or stat.S_ISREG(info.st_mode)):
+        chain = next(iter(told))
+        if chain and all(name in home.named for name in chain):
+            text = ":".join("%s/%s" % (LINK_DIR, name) for name in chain)
+            step = Step(path, state_of(path), file_state(text))
+            return Finding(code, layer.id, path, what, "Write the chain into it that those above it have", step)
+    remedy = "Nothing that stands on it tells the chain: remove the layer, and get it anew"
+    return Finding(code, layer.id, path, what, remedy)
+
+
+def _chain(home, layer, path, limit):
+    missing = [name for name in layer.lowers if name not in home.named]
+    if missing:
+        more = " and %d more" % (len(missing) - 1) if len(missing) > 1 else ""
+        what = "its lower chain names %s/%s%s, and no layer goes by that name" % (LINK_DIR, missing[0], more)
+        remedy = "Get the lower layer back, or remove this layer"
+        yield Finding("lower-layer-missing", layer.id, path, what, remedy)
+    if len(layer.lowers) > limit:
+        what = "its lower chain has %d entries, and %d is the most" % (len(layer.lowers), limit)
+        yield Finding("lower-too-long", layer.id, path, what, "Make it anew with some layers merged into one")
+    own = {name for name, named in home.named.items() if named == layer.id}
+    if own & set(layer.lowers):
+        yield _loop(layer, path, "its lower chain names the layer itself")
+    elif len(set(layer.lowers)) < len(layer.lowers):
+        yield _loop(layer, path, "its lower chain names a layer twice")
+    else:
+        yield from _against_parent(home, layer, path)
+
+
+def _loop(layer, path, what):
+    return Finding("lower-loop", layer.id, path, what, "Remove the layer, and get it anew")
+
+
+def _against_parent(home, layer, path):
+    parent = home.layers.get(home.named.get(layer.lowers[0]) or "")
+    if parent is None or parent.lowers is None:
+        return
+    if [home.named.get(name) for name in layer.lowers[1:]] != [home.named.get(name) for name in parent.lowers]:
+        what = "its lower chain goes on otherwise below its parent %s than that layer's own" % parent.id
+        remedy = "Compare the two lower files with the engine's records; the wrong one can't be told from the home"
+        yield Finding("lower-inconsistent", layer.id, path, what, remedy)

@@ -1,0 +1,147 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Content against recorded digests: the deep check, which reads every file of every layer with a digest on record.
+
+dockerd and containers/storage keep the frame of each applied tar, so theirs is recomputed exactly. This driver keeps
+the digest alone: where what it packs now has another, that is damage if something in the layer changed after the record
+was written, and says nothing if not, as the archive may have been packed by another program.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..digests import digest_of
+from ..errors import Overlay2Error
+from ..layers import DIFF, RECORD, LayerRecord, Store
+from ..owners import containers_storage, dockerd
+from ..owners.files import Unreadable, json_of, names_in, text_of
+from ..tree import walk
+from . import tarsplit
+from .findings import Finding
+
+
+def check(home, driver, dialect, progress):
+    """Findings about content (iterator of :class:`~.findings.Finding`).
+
+    :param progress: called with each layer's id before it is read, or None.
+    """
+    for layer, expected, frame in _recorded(home, dialect):
+        if progress is not None:
+            progress(layer)
+        yield from _by_frame(home.layers[layer], expected, frame)
+    store = Store(home.path)
+    for layer in home.layers.values():
+        if RECORD in layer.entries and layer.lowers is not None:
+            record = _record(store, layer.id)
+            if record.diff_id and not record.read_write:
+                if progress is not None:
+                    progress(layer.id)
+                yield from _by_packing(home, driver, layer, record.diff_id)
+
+
+def _record(store, layer):
+    try:
+        return store.record(layer)
+    except Overlay2Error:
+        return LayerRecord()
+
+
+def _recorded(home, dialect):
+    """(layer id, digest, frame) of the layers of which the engine kept both."""
+    if dialect == "dockerd":
+        places = dockerd.Places(home.path)
+        found = _of_dockerd(places)
+    elif dialect == "containers-storage":
+        found = _of_containers_storage(containers_storage.Places(home.path))
+    else:
+        found = ()
+    return [each for each in found if each[0] in home.layers and os.path.exists(each[2])]
+
+
+def _of_dockerd(places):
+    try:
+        for name in names_in(places.chains):
+            folder = os.path.join(places.chains, name)
+            try:
+                layer, digest = text_of(os.path.join(folder, "cache-id")), text_of(os.path.join(folder, "diff"))
+            except Unreadable:
+                continue  # owners.resolve() says so
+            if layer and digest:
+                yield layer, digest, os.path.join(folder, "tar-split.json.gz")
+    except Unreadable:
+        return
+
+
+def _of_containers_storage(places):
+    try:
+        for entry in json_of(places.files("layers")[0], list) or []:
+            layer, digest = entry.get("id"), entry.get("diff-digest")
+            if isinstance(layer, str) and isinstance(digest, str):
+                yield layer, digest, os.path.join(places.layers, layer + ".tar-split.gz")
+    except (Unreadable, AttributeError):
+        return
+
+
+def _by_frame(layer, expected, frame):
+    path = os.path.join(layer.path, DIFF)
+    try:
+        now = tarsplit.digest(frame, path)
+    except tarsplit.FrameError as error:
+        remedy = "Remove the image and get it anew"
+        yield Finding("digest-mismatch", layer.id, path, "its content is not what was applied: %s" % error, remedy)
+        return
+    except OSError as error:
+        what = "its content, or the frame of its archive, can't be read: %s" % error.strerror
+        yield Finding("digest-unverifiable", layer.id, path, what, "Look again with more rights")
+        return
+    if now != expected:
+        what = "its content has the digest %s, and what was applied had %s" % (now, expected)
+        yield Finding("digest-mismatch", layer.id, path, what, "Remove the image and get it anew")
+
+
+def _by_packing(home, driver, layer, expected):
+    path = os.path.join(layer.path, DIFF)
+    parent = home.named.get(layer.lowers[0], "") if layer.lowers else ""
+    try:
+        with driver.diff(layer.id, parent) as stream:
+            now = digest_of(stream)
+        changed = None if now == expected else _changed_since(path, layer.entries[RECORD].st_ctime_ns)
+    except (Overlay2Error, OSError) as error:
+        what = "its content can't be packed: %s" % (error.strerror if isinstance(error, OSError) else error)
+        yield Finding("digest-unverifiable", layer.id, path, what, "Look again with more rights")
+        return
+    if now == expected:
+        return
+    if changed:
+        what = "%s changed after the archive of digest %s was applied" % (changed, expected)
+        yield Finding("digest-mismatch", layer.id, path, what, "Apply the archive again, in place of what is there")
+    else:
+        what = "its archive was packed otherwise than this driver does, and nothing changed since it was applied"
+        yield Finding("digest-unverifiable", layer.id, path, what, "Nothing is wrong as far as can be told")
+
+
+def _changed_since(root, moment):
+    """Path of something in a folder whose inode changed after a moment (ns since the epoch); None for nothing."""
+    found = []
+
+    def look(descriptor):
+        folders = []
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                info = entry.stat(follow_symlinks=False)
+                if info.st_ctime_ns > moment and not found:
+                    found.append(os.path.join(os.readlink("/proc/self/fd/%d" % descriptor), entry.name))
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+        return [] if found else folders
+
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_ctime_ns > moment:
+            return root
+        walk(descriptor, look)
+    finally:
+        os.close(descriptor)
+    return found[0] if found else None

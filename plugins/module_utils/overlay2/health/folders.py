@@ -1,0 +1,159 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is in a layer's folder, and who may write to it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ..errors import Overlay2Error
+from ..layers import COMMITTED, DIFF, LOWER, MERGED, RECORD, WORK, LayerRecord, Store
+from .findings import Finding, Step
+from .states import file_state, folder_state, state_of
+
+#: Prefixes of the folders that dockerd and containers/storage try the file system in (moby, graphdriver/overlayutils
+#: and overlay2/check.go), and a process that was killed leaves.
+_PROBES = ("check-overlayfs-support", "opaque-bug-check", "metacopy-check", "userxattr-check", "feature-check")
+_PARTS = frozenset((WORK, LOWER, MERGED, COMMITTED, RECORD))
+_OTHERS_WRITE = stat.S_IWOTH | stat.S_IWGRP
+
+
+def check(home, dialect):
+    """Findings about folders (iterator of :class:`~.findings.Finding`).
+
+    :param dialect: the engine whose home it is, as in :class:`~..owners.Report`.
+    """
+    yield from _home(home)
+    for other in home.others:
+        yield from _no_layer(other)
+    store, mounted = Store(home.path), {entry.mount_point for entry in home.mounts}
+    real = os.path.realpath(home.path)
+    for layer in home.layers.values():
+        yield from _diff(layer)
+        yield from _work(layer)
+        if dialect != "containers-storage":  # which keeps merged, and knows no committed
+            yield from _merged(layer, os.path.join(real, layer.id, MERGED) in mounted)
+            yield from _committed(home, layer)
+        yield from _temporary(layer)
+        yield from _record(store, layer)
+        yield from _rights(home, layer)
+
+
+def _home(home):
+    if stat.S_IMODE(home.info.st_mode) & stat.S_IWOTH:
+        yield _too_open("home-mode", "", home.path, home.info, 0o710, "everybody may write to it")
+    if home.link_dir is not None and home.link_dir.st_mode & _OTHERS_WRITE:
+        yield _too_open("link-dir-mode", "", home.link_path(), home.link_dir, 0o700, "others may write to it")
+
+
+def _too_open(code, layer, path, info, mode, what):
+    mode &= stat.S_IMODE(info.st_mode) & ~_OTHERS_WRITE
+    empty = not os.listdir(path)
+    step = Step(path, folder_state(stat.S_IMODE(info.st_mode), info, empty), folder_state(mode, info, empty))
+    return Finding(code, layer, path, what, "Take that right away: chmod %04o" % mode, step)
+
+
+def _no_layer(folder):
+    if folder.id.startswith(_PROBES):
+        what = "it is left of a test of the file system"
+        yield Finding("probe-leftover", "", folder.path, what, "Remove it once no engine is starting")
+    elif not folder.entries or _PARTS & set(folder.entries):
+        what = "it has neither diff nor link%s" % (", and is empty" if not folder.entries else "")
+        remedy = "Remove it once no engine is at work: what was to be in it is not there"
+        yield Finding("layer-incomplete", folder.id, folder.path, what, remedy)
+
+
+def _diff(layer):
+    path = os.path.join(layer.path, DIFF)
+    if DIFF not in layer.entries:
+        remedy = "Its content is lost: remove the layer, and get it anew"
+        yield Finding("diff-missing", layer.id, path, "its diff folder is missing", remedy)
+    elif not layer.is_folder(DIFF):
+        yield Finding("diff-not-folder", layer.id, path, "its diff is no folder", "Remove the layer, and get it anew")
+
+
+def _work(layer):
+    path = os.path.join(layer.path, WORK)
+    if WORK not in layer.entries:
+        if LOWER in layer.entries:
+            step = Step(path, "", folder_state(0o700, layer.entries.get(DIFF, layer.info)))
+            what = "it has a lower chain, and its work folder is missing"
+            yield Finding("work-missing", layer.id, path, what, "Make it: it is empty at first", step)
+        return
+    if not layer.is_folder(WORK):
+        yield Finding("work-not-folder", layer.id, path, "its work is no folder", "Move it away, and make the folder")
+        return
+    refused = os.path.join(path, WORK, "incompat")
+    try:
+        features = sorted(os.listdir(refused))
+    except OSError:
+        return
+    if features:
+        # ovl_workdir_create() in fs/overlayfs/super.c: what is in there names features that the mount must know.
+        what = "its work folder was last used with %s, and the kernel refuses it for that" % ", ".join(features)
+        remedy = "Where it is 'volatile', what was written may be lost: check the layer, then remove %s" % refused
+        yield Finding("work-refused", layer.id, refused, what, remedy)
+
+
+def _merged(layer, is_mounted):
+    if MERGED not in layer.entries or is_mounted:
+        return
+    path = os.path.join(layer.path, MERGED)
+    try:
+        before = state_of(path)
+    except OSError:
+        return
+    if before.endswith(", empty"):
+        what = "nothing is mounted on it, and it is left of a mount"
+        yield Finding("merged-leftover", layer.id, path, what, "Remove it: it is made anew", Step(path, before, ""))
+    elif before.startswith("folder"):
+        what = "nothing is mounted on it, and something was written to it that a mount would hide"
+        yield Finding("merged-not-empty", layer.id, path, what, "Move what is in it to where it belongs")
+
+
+def _committed(home, layer):
+    children = home.children.get(layer.id)
+    if children and COMMITTED not in layer.entries:
+        path = os.path.join(layer.path, COMMITTED)
+        what = "the layer %s stands on it, and it is not marked as committed" % children[0]
+        remedy = "Mark it: a mount for writing would change what is below others"
+        yield Finding("committed-missing", layer.id, path, what, remedy, Step(path, "", file_state("", 0o600)))
+
+
+def _temporary(layer):
+    """Leftovers of moby's AtomicWriteFile: ``.tmp-<name><random>``, renamed when they are whole."""
+    for name, info in layer.entries.items():
+        if name.startswith(".tmp-") and stat.S_ISREG(info.st_mode):
+            path = os.path.join(layer.path, name)
+            what = "a write that was cut off left it"
+            yield Finding("temporary-leftover", layer.id, path, what, "Remove it", Step(path, state_of(path), ""))
+
+
+def _record(store, layer):
+    if RECORD not in layer.entries:
+        return
+    try:
+        content = store.read(layer.id, RECORD)
+    except Overlay2Error:
+        content = b""
+    if content is not None and LayerRecord.decode(content) == LayerRecord():
+        path = os.path.join(layer.path, RECORD)
+        what = "its record is %s" % ("no JSON of ours" if content else "empty, as after a power cut")
+        remedy = "Remove it: the layer works without; what was applied to it is then unknown"
+        yield Finding("record-garbled", layer.id, path, what, remedy)
+
+
+def _rights(home, layer):
+    if layer.info.st_mode & _OTHERS_WRITE:
+        yield _too_open("layer-mode", layer.id, layer.path, layer.info, 0o710, "others may write to the layer's folder")
+    if layer.is_folder(WORK) and layer.entries[WORK].st_mode & _OTHERS_WRITE:
+        work = os.path.join(layer.path, WORK)
+        yield _too_open("layer-mode", layer.id, work, layer.entries[WORK], 0o700, "others may write to the work folder")
+    if layer.info.st_uid != home.info.st_uid:
+        mode, empty = stat.S_IMODE(layer.info.st_mode), not layer.entries
+        owner = os.stat_result(layer.info[:4] + (home.info.st_uid,) + layer.info[5:])
+        step = Step(layer.path, folder_state(mode, layer.info, empty), folder_state(mode, owner, empty))
+        what = "it belongs to uid %d, and the home to %d" % (layer.info.st_uid, home.info.st_uid)
+        yield Finding("layer-owner", layer.id, layer.path, what, "Give it to the home's owner", step)
