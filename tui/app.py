@@ -13,8 +13,9 @@ from textual.reactive import reactive
 from textual.worker import Worker, WorkerState
 
 from . import actions
-from .messages import LayerChosen, ShowScreen, SnapshotReady
+from .messages import ShowScreen, SnapshotReady
 from .model.hosts import LiveHost, gathered
+from .model.rows import arrange
 from .screens.base import HomeScreen
 from .screens.chain import ChainScreen
 from .screens.files import FilesScreen
@@ -114,8 +115,8 @@ class Overlay2App(actions.Actions, App):
         if screen is None or not screen.is_mounted:
             return
         host = self.host
-        if host.snapshot is not None and host.selected not in host.snapshot.layers and not host.selected:
-            host.selected = next(iter(host.snapshot.layers), "")
+        if host.snapshot is not None and not host.selected:
+            host.selected = next((row.id for row in arrange(host.snapshot)), "")
         screen.set_reactive(HomeScreen.selected, host.selected)
         screen.paused, screen.stale = self.paused, self.stale
         if screen.snapshot is host.snapshot:
@@ -130,8 +131,9 @@ class Overlay2App(actions.Actions, App):
 
     # From the screens
 
-    def on_layer_chosen(self, message: LayerChosen):
-        self.host.selected = message.layer
+    def choose(self, layer):
+        """Make a layer the one that all screens talk of. At once: news that come meanwhile must not take it back."""
+        self.host.selected = layer
 
     def on_show_screen(self, message: ShowScreen):
         if message.layer is not None:

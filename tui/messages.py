@@ -19,14 +19,6 @@ class SnapshotReady(Message):
         return isinstance(message, SnapshotReady) and message.host == self.host
 
 
-class LayerChosen(Message):
-    """The layer that all screens talk of is another one now."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-
 class ShowScreen(Message):
     """A screen asks for another one, about a layer if it names one."""
 

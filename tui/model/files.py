@@ -44,6 +44,14 @@ class FileFacts:
     no_lines: str = ""
 
 
+def sees_all(driver):
+    """Whether this process may read what marks a folder as opaque (bool): ``trusted.*`` is for root only, xattr(7)."""
+    return driver.features.xattr_class != "trusted" or os.geteuid() == 0
+
+
+_BLIND = "Without root, opaque folders look like any other: what they hide seems to show."
+
+
 def list_folder(driver, layer, folder, merged):
     """The :class:`Listing` of a folder.
 
@@ -51,7 +59,11 @@ def list_folder(driver, layer, folder, merged):
     :raises Overlay2Error: it can't be read.
     """
     with driver.chain_view(layer) as view:
-        return Listing(folder, tuple(view.merged(folder) if merged else view.own(folder)), view.problems)
+        entries = tuple(view.merged(folder) if merged else view.own(folder))
+        problems = view.problems
+        if len(view.layers) > 1 and not sees_all(driver):
+            problems += (_BLIND,)
+        return Listing(folder, entries, problems)
 
 
 def look_at(driver, layer, entry):

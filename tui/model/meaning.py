@@ -52,6 +52,8 @@ _MEANINGS = {
 
 def meaning(label, value):
     """What ``value`` of a Status label means (str); "" for a label nobody explained."""
+    if value == "unknown":
+        return "only root can find out"
     known = _MEANINGS.get(label, {})
     return known.get(value, known.get("", ""))
 
@@ -65,5 +67,5 @@ def features_of(status, reasons=()):
     found = []
     for label, value in status:
         text, reason = meaning(label, value), dict(reasons).get(label)
-        found.append((label, value, f"{text} ({reason})" if reason else text))
+        found.append((label, value, f"{text} ({reason})" if reason and value != "unknown" else text))
     return tuple(found)

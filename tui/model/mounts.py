@@ -26,13 +26,26 @@ def gather(driver, layers):
     home = os.path.realpath(driver.home)
     here, foreign = _by_layer(driver.mount_table(), home)
     elsewhere = _elsewhere(driver, home)
-    recorded = driver.recorded_holders()
-    found = [_layer_mount(driver, layers, id, here, elsewhere, recorded) for id in {*here, *elsewhere, *recorded}]
+    recorded = _recorded(driver)
+    ids = {*here, *elsewhere, *(recorded or ())}
+    found = [_layer_mount(driver, layers, id, here, elsewhere, recorded) for id in ids]
     found += [
         MountFacts("", entry.mount_point, True, entries=(entry,), remarks=(_foreign_remark(entry),))
         for entry in foreign
     ]
     return tuple(sorted(found, key=lambda mount: os.fsencode(mount.path)))
+
+
+def _recorded(driver):
+    """The references on record, as of ``driver.recorded_holders``; None where they are not for this user to read."""
+    *_folders, records = driver.watched_folders()
+    try:
+        os.scandir(records).close()
+    except PermissionError:
+        return None
+    except OSError:
+        pass  # none was ever recorded
+    return driver.recorded_holders()
 
 
 def _by_layer(entries, home):
@@ -70,7 +83,8 @@ def _layer_mount(driver, layers, layer, here, elsewhere, recorded):
     is_base = facts is not None and not facts.layer.lower_links
     path = os.path.join(driver.home, layer, "diff" if is_base and not entries else MERGED)
     mounted = bool(entries) and entries[-1].fs_type == "overlay"
-    holders = driver.holders(layer) if facts is not None else recorded.get(layer, {})
+    on_record = None if recorded is None else recorded.get(layer, {})
+    holders = driver.holders(layer) if facts is not None and recorded is not None else on_record
     others = tuple(elsewhere.get(layer, ()))
     return MountFacts(
         id=layer,
@@ -81,7 +95,7 @@ def _layer_mount(driver, layers, layer, here, elsewhere, recorded):
         elsewhere=others,
         remarks=tuple(
             Remark(text, layer, wrong)
-            for text, wrong in _remarks(facts, entries, holders, recorded.get(layer, {}), others, is_base)
+            for text, wrong in _remarks(facts, entries, holders, on_record, others, is_base)
         ),
     )
 
@@ -90,7 +104,7 @@ def _remarks(facts, entries, holders, recorded, elsewhere, is_base):
     """What the kernel, the holders and the layer's own files disagree about: (sentence, whether it is wrong) pairs."""
     if facts is None:
         yield "Its layer folder is gone, or holds no layer any more, while something still uses it.", True
-    lost = {name: count for name, count in recorded.items() if name not in holders}
+    lost = {name: count for name, count in (recorded or {}).items() if name not in holders}
     if lost and not entries and not is_base:
         yield (
             f"On record as held by {holders_text(lost)}, but the kernel has nothing mounted: the record is void.",
@@ -109,7 +123,9 @@ def _remarks(facts, entries, holders, recorded, elsewhere, is_base):
         return
     if len(entries) > 1:
         yield f"{len(entries)} mounts lie on top of each other on its merged folder; one is usual.", True
-    if not recorded:
+    if recorded is None:
+        yield "Who holds it is on record for root only.", False
+    elif not recorded:
         yield "Mounted, and no holder is on record: another program mounted it, such as dockerd or podman.", False
     if facts is not None:
         yield from _option_remarks(facts.layer, top)
@@ -147,7 +163,9 @@ def _foreign_remark(entry):
 
 
 def holders_text(holders):
-    """Holders for people (str): ``web, backup, 2 anonymous``."""
+    """Holders for people (str): ``web, backup, 2 anonymous``; ``unknown`` where the records may not be read."""
+    if holders is None:
+        return "unknown"
     names = [
         printable(name) if count == 1 else f"{printable(name)} ×{count}"
         for name, count in sorted(holders.items())

@@ -23,6 +23,7 @@ def as_data(snapshot):
         "home": snapshot.home,
         "host": snapshot.host,
         "taken": snapshot.taken,
+        "privileged": snapshot.privileged,
         "exists": snapshot.failure is None,
         "failure": snapshot.failure and snapshot.failure._asdict(),
         "status": dict(snapshot.status),
@@ -73,8 +74,8 @@ def _mount_data(mount):
         "id": mount.id,
         "path": mount.path,
         "mounted": mount.mounted,
-        "ref_count": mount.references,
-        "holders": dict(mount.holders),
+        "ref_count": None if mount.holders is None else mount.references,
+        "holders": None if mount.holders is None else dict(mount.holders),
         "namespaces": [
             {"namespace": namespace, "pid": pid, "process": name} for namespace, pid, name in mount.elsewhere
         ],

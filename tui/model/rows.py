@@ -107,7 +107,7 @@ def find(snapshot, text):
 
     ``mounted``, ``rw``, ``ro`` and ``broken`` stand for what they say.
     """
-    holders = {mount.id: " ".join(mount.holders) for mount in snapshot.mounts}
+    holders = {mount.id: " ".join(mount.holders or ()) for mount in snapshot.mounts}
     mounted = {mount.id for mount in snapshot.mounts if mount.mounted}
     found = set()
     words = text.casefold().split()

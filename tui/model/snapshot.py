@@ -118,8 +118,8 @@ class MountFacts:
     id: str
     path: str
     mounted: bool
-    #: Holder name to count; "" is the anonymous holder.
-    holders: Mapping[str, int] = field(default_factory=lambda: NOTHING)
+    #: Holder name to count; "" is the anonymous holder. None where the records may not be read.
+    holders: Optional[Mapping[str, int]] = field(default_factory=lambda: NOTHING)
     #: What the kernel's table says of it here, the uppermost mount last; None where it is not in this namespace.
     entries: tuple[MountEntry, ...] = ()
     #: Other mount namespaces that have it: (namespace's inode, a process in it, that process's name).
@@ -130,7 +130,7 @@ class MountFacts:
 
     @property
     def references(self):
-        return sum(self.holders.values())
+        return sum((self.holders or NOTHING).values())
 
     @property
     def title(self):
@@ -151,6 +151,9 @@ class Snapshot:
     taken: float = 0.0
     #: Gathered elsewhere and read from a file: nothing in it changes, and no file of it can be opened.
     gathered: bool = False
+    #: Read with the right to see everything. Without it opaque folders, other users' processes and their mount
+    #: namespaces can't be told from none.
+    privileged: bool = True
     failure: Optional[Failure] = None
     status: tuple[tuple[str, str], ...] = ()
     #: Label, value and what it means.

@@ -17,6 +17,7 @@ from overlay2.errors import HINTS, HomeNotFound, printable
 from overlay2.layers import LINK, LINK_DIR
 
 from . import mounts, processes
+from .files import sees_all
 from .meaning import features_of
 from .snapshot import Failure, LayerFacts, Remark, Snapshot, Space
 
@@ -58,12 +59,14 @@ class HomeSource:
             self.driver = None
             return self._fail(self._no_home())
         kept = {id: size for id, size in self._snapshot.sizes.items() if id in layers}
+        status = tuple(_status(self.driver))
         self._snapshot = dataclasses.replace(
             self._snapshot,
             taken=time.time(),
             failure=None,
-            status=tuple(self.driver.status()),
-            features=features_of(self.driver.status(), _reasons(self.driver.features)),
+            privileged=sees_all(self.driver),
+            status=status,
+            features=features_of(status, _reasons(self.driver.features)),
             layers=MappingProxyType(layers),
             sizes=MappingProxyType(kept),
             remarks=tuple(self._home_remarks()),
@@ -203,9 +206,10 @@ class HomeSource:
         """What is to be said of the home itself."""
         if not os.path.isdir(os.path.join(self.home, LINK_DIR)):
             yield Remark(f"The folder {LINK_DIR}/ is missing: no layer with a parent can be mounted.")
-        if self.driver.features.xattr_class == "trusted" and os.geteuid() != 0:
+        if not sees_all(self.driver):
             yield Remark(
-                "Without root, opaque folders and other users' processes can't be seen: some answers are missing.",
+                "Without root, opaque folders and other users' processes and mount namespaces can't be seen: "
+                "some answers are missing.",
                 wrong=False,
             )
 
@@ -257,6 +261,15 @@ def _made(folder):
         if name == "" or stat.S_ISREG(info.st_mode):
             return info.st_mtime
     return None
+
+
+def _status(driver):
+    """The driver's Status, with what it takes root to find out as unknown rather than as false."""
+    untold = () if sees_all(driver) else ("Native Overlay Diff", "Project Quota", "Mount API (lowerdir+)")
+    reasons = _reasons(driver.features)
+    for label, value in driver.status():
+        told = label not in untold or value == "true" or not reasons.get(label, "not tried").startswith("not tried")
+        yield label, value if told else "unknown"
 
 
 def _reasons(features):

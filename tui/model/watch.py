@@ -62,6 +62,8 @@ class Watch:
         self._poll.register(self._mounts, select.POLLPRI)
         self._closed = False
         self._watches = {}
+        #: (folder, name) of what is not there yet.
+        self._awaited = set()
         #: Why file events do not come, as a sentence; "" where they do.
         self.trouble = ""
         try:
@@ -96,7 +98,9 @@ class Watch:
             return
         for folder in (self._home, self._links, self._holders):
             if not self._add(folder):
-                self._add(_nearest(folder))
+                parent, name = _nearest(folder)
+                self._awaited.add((parent, name))
+                self._add(parent)
         budget = _watch_limit() // _SHARE
         for layer in layers:
             if len(self._watches) >= budget:
@@ -157,14 +161,16 @@ class Watch:
             return News(holders=True)
         if os.path.dirname(folder) == self._home:
             return News(layers=frozenset((os.path.basename(folder),)))
-        return News(everything=True)  # a folder that we wait for may be there now
+        # Such a folder may be /run, where much comes and goes that is not waited for.
+        return News(everything=(folder, name) in self._awaited)
 
 
 def _nearest(folder):
-    """The nearest parent of ``folder`` that exists (str)."""
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder
+    """The nearest parent of ``folder`` that exists, and the name that is missing in it (pair of str)."""
+    while True:
+        folder, name = os.path.split(folder)
+        if os.path.isdir(folder):
+            return folder, name
 
 
 def _watch_limit():

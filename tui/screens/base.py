@@ -42,6 +42,10 @@ class HomeScreen(Screen):
     paused = reactive(0.0, init=False)
     stale = reactive(0.0, init=False)
 
+    def __init__(self):
+        super().__init__()
+        self._followed = ""
+
     def compose(self) -> ComposeResult:
         yield HomeBar(markup=False)
         hosts = self.app.host_names
@@ -65,10 +69,20 @@ class HomeScreen(Screen):
         """The screen as plain lines, for an export (list of str)."""
         return []
 
-    # News
+    # The layer that is looked at
 
-    def on_mount(self):
-        self.set_class(True, "-waiting")
+    def choose(self, layer):
+        """Make a layer, chosen on this screen, the one that all screens talk of."""
+        self._followed = layer
+        self.app.choose(layer)
+
+    def has_moved(self):
+        """Whether another layer was chosen elsewhere since this was asked last: the cursor is to go there, once."""
+        moved = self.selected != self._followed
+        self._followed = self.selected
+        return moved
+
+    # News
 
     def watch_snapshot(self, snapshot):
         home_bar = self.query_one(HomeBar)

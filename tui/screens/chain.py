@@ -147,6 +147,8 @@ class ChainScreen(HomeScreen):
             lines.append("It stands on nothing, so nothing is mounted: who gets it works in its diff folder.")
         else:
             lines += plan_lines(plan)
+            if not self.snapshot.privileged and plan.method != "classic":
+                lines.append(("Without root it can't be told whether this kernel has the mount API.", "warn"))
         if mount is not None and mount.entries:
             lines += ["", *kernel_lines(mount.entries[-1])]
         lines += [""] * bool(facts.layer.problems) + [[("! ", "bad"), (text, "")] for text in facts.layer.problems]

@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from ..widgets.grid import Grid
 from ..widgets.panel import Panel
 
 
@@ -31,6 +32,47 @@ class Ask(ModalScreen):
     def on_input_submitted(self, message: Input.Submitted):
         message.stop()
         self.dismiss(message.value)
+
+
+class PickGrid(Grid):
+    """The rows of a :class:`Pick`."""
+
+    def __init__(self, columns, rows):
+        super().__init__(columns)
+        self._cells = rows
+
+    def cells(self, key):
+        return self._cells[key]
+
+
+class Pick(ModalScreen):
+    """Offers rows of a list; gives the key of the chosen one, or None.
+
+    :param columns: list of :class:`~..widgets.grid.Column`.
+    :param rows: dict of key to cells.
+    """
+
+    BINDINGS = [Binding("escape", "dismiss(None)", "Cancel", tooltip="Leave things as they are")]
+
+    def __init__(self, title, columns, rows):
+        super().__init__()
+        self._title, self._columns, self._rows = title, columns, rows
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -list"):
+            yield Label(self._title, markup=False)
+            yield PickGrid(self._columns, self._rows)
+            yield Label("Enter goes there, Esc stays here.", classes="-hint", markup=False)
+
+    def on_mount(self):
+        self.query_one(PickGrid).set_keys(list(self._rows))
+
+    def on_grid_highlighted(self, message: Grid.Highlighted):
+        message.stop()
+
+    def on_grid_opened(self, message: Grid.Opened):
+        message.stop()
+        self.dismiss(message.key)
 
 
 class Help(ModalScreen):

@@ -14,8 +14,10 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.reactive import reactive
+from textual.widgets import Static
 from textual.worker import get_current_worker
 
+from ..messages import ShowScreen
 from ..model import files
 from ..model.sizes import Cancelled
 from ..model.snapshot import short
@@ -23,6 +25,7 @@ from ..widgets.bars import Choices
 from ..widgets.file_grid import SIGNS, FileGrid
 from ..widgets.grid import Grid
 from ..widgets.panel import Panel
+from ..widgets.spans import content
 from .base import HomeScreen, vanished_lines
 
 _VIEWS = (("own", "own changes"), ("merged", "merged view"))
@@ -40,6 +43,7 @@ class FilesScreen(HomeScreen):
         Binding(
             "w", "waste", "Waste", tooltip="Measure what the chain stores and does not show; this reads every folder"
         ),
+        Binding("o", "owner", "Owner", show=False, tooltip="Go to the files of the layer that this comes from"),
         Binding("tab", "app.focus_next", "Next pane", show=False, tooltip="To the next pane"),
     ]
 
@@ -73,6 +77,7 @@ class FilesScreen(HomeScreen):
 
     def body(self):
         yield Choices(_VIEWS, "own", id="view")
+        yield Static("", id="unseen", markup=False)
         with Horizontal():
             yield FileGrid(id="files")
             yield Panel("File", id="file")
@@ -90,6 +95,7 @@ class FilesScreen(HomeScreen):
         elif self._shown != (facts.id, self.merged):
             self._shown = (facts.id, self.merged)
             self._waste = None
+            self._say_unseen(())
             grid.clear("Reading…")
             panel.border_title = f"File of {facts.title}"
             panel.set_lines([])
@@ -97,6 +103,12 @@ class FilesScreen(HomeScreen):
 
     def text(self):
         return self.query_one(FileGrid).text()
+
+    def _say_unseen(self, sentences):
+        """What of the chain can't be seen, so that nobody takes the list for all there is."""
+        unseen = self.query_one("#unseen", Static)
+        unseen.display = bool(sentences)
+        unseen.update(content(*([("! ", "warn"), (text, "")] for text in sentences)))
 
     def watch_merged(self, merged):
         self.query_one("#view", Choices).chosen = "merged" if merged else "own"
@@ -137,6 +149,7 @@ class FilesScreen(HomeScreen):
     def on_files_screen_listed(self, message: Listed):
         if self._shown == (message.layer, message.merged):
             self.query_one(FileGrid).put(message.listing)
+            self._say_unseen(message.listing.problems)
             if not self.query_one(FileGrid).keys:
                 self._show_panel([])
 
@@ -179,6 +192,11 @@ class FilesScreen(HomeScreen):
         """The facts of a file with the chain's score below; or, without any, all that is known of the waste."""
         waste = self._waste or []
         self.query_one("#file", Panel).set_lines([*lines, "", *waste[:2]] if lines and waste else lines or waste)
+
+    def action_owner(self):
+        entry = self.query_one(FileGrid).entry
+        if entry is not None and entry.owner and entry.owner != self.selected:
+            self.post_message(ShowScreen("files", entry.owner))
 
     # Waste
 

@@ -11,15 +11,16 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.widgets import Input
 
-from ..messages import LayerChosen, ShowScreen
+from ..messages import ShowScreen
 from ..model.files import time_text
 from ..model.mounts import holders_text
 from ..model.rows import children_of
-from ..widgets.grid import Grid
+from ..widgets.filter_bar import FilterBar
+from ..widgets.grid import Column, Grid
 from ..widgets.layer_grid import LayerGrid
 from ..widgets.panel import Panel
 from .base import HomeScreen
-from .dialogs import Ask
+from .dialogs import Ask, Pick
 
 
 class LayersScreen(HomeScreen):
@@ -34,25 +35,43 @@ class LayersScreen(HomeScreen):
             "Filter",
             tooltip="Show what matches only: words of ids, holders, or rw, ro, mounted, broken",
         ),
-        Binding("escape", "clear", "Clear", show=False, tooltip="Show everything again"),
-        Binding("o", "owner", "Owner of path", tooltip="Go to the layer that a path of this one comes from"),
+        Binding("escape", "clear", "Show all", tooltip="Forget the filter"),
+        Binding("i", "facts", "Facts", tooltip="Show or hide all that is known of the layer"),
+        Binding("o", "owner", "Owner of path", show=False, tooltip="Go to the layer that a path comes from"),
     ]
 
     def body(self):
         with Horizontal():
             yield LayerGrid(id="layers")
             yield Panel("Layer", id="detail")
-        yield Input(placeholder="words of ids or holders; rw, ro, mounted, broken", id="filter", compact=True)
+        yield FilterBar("words of ids or holders; rw, ro, mounted, broken")
 
-    def on_mount(self):
-        self.query_one("#filter").display = False
+    def check_action(self, action, parameters):
+        """Keys show where they do something: typing needs no key for the filter, and no filter none to end it."""
+        if not self.is_mounted:
+            return True
+        bar = self.query_one(FilterBar)
+        if action == "filter":
+            return not bar.input.has_focus
+        if action == "clear":
+            return bar.display
+        return True
 
     def show(self):
         grid = self.query_one(LayerGrid)
         grid.show(self.snapshot)
-        if self.selected and grid.current != self.selected and self.selected in self.snapshot.layers:
+        if self.has_moved() and grid.current != self.selected:
             grid.reveal(self.selected)
         self._show_detail(grid.current)
+        self._count()
+
+    def action_facts(self):
+        """A narrow screen hides the facts until they are asked for, a wide one shows them until then."""
+        self.toggle_class("-flipped")
+
+    def _count(self):
+        if self.snapshot is not None:
+            self.query_one(FilterBar).count(len(self.query_one(LayerGrid).keys), len(self.snapshot.layers))
 
     def _show_detail(self, layer):
         facts = self.snapshot.layers.get(layer) if layer else None
@@ -69,11 +88,26 @@ class LayersScreen(HomeScreen):
         message.stop()
         if self.snapshot is not None and message.key is not None:
             self._show_detail(message.key)
-            self.post_message(LayerChosen(message.key))
+            self.choose(message.key)
 
     def on_grid_opened(self, message: Grid.Opened):
         message.stop()
         self.post_message(ShowScreen("files", message.key))
+
+    def on_layer_grid_filter_dropped(self, message: LayerGrid.FilterDropped):
+        message.stop()
+        self.query_one(FilterBar).clear()
+
+    def on_layer_grid_branched(self, message: LayerGrid.Branched):
+        message.stop()
+        facts = [self.snapshot.layers[id] for id in message.children]
+        rows = {one.id: child_cells(self.snapshot, one) for one in facts}
+        title = f"{len(rows)} layers stand on {self.snapshot.layers[message.key].title}"
+        self.app.push_screen(Pick(title, CHILD_COLUMNS, rows), self._go_to_child)
+
+    def _go_to_child(self, layer):
+        if layer is not None:
+            self.query_one(LayerGrid).reveal(layer)
 
     def on_grid_header_clicked(self, message: Grid.HeaderClicked):
         message.stop()
@@ -82,24 +116,22 @@ class LayersScreen(HomeScreen):
     # Filter
 
     def action_filter(self):
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self.query_one(FilterBar).open()
 
     def action_clear(self):
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.display = False
+        self.query_one(FilterBar).clear()
         self.query_one(LayerGrid).focus()
+        self.refresh_bindings()
 
     def on_input_changed(self, message: Input.Changed):
         message.stop()
         self.query_one(LayerGrid).set_filter(message.value)
+        self._count()
 
     def on_input_submitted(self, message: Input.Submitted):
         message.stop()
         if not message.value.strip():
-            message.input.display = False
+            self.query_one(FilterBar).clear()
         self.query_one(LayerGrid).focus()
 
     # The owner of a path
@@ -113,6 +145,21 @@ class LayersScreen(HomeScreen):
         layer = self.query_one(LayerGrid).current
         if path and layer is not None:
             self.app.find_owner(layer, path)
+
+
+CHILD_COLUMNS = [Column("Layer", 0), Column("Size", 10, right=True), Column("Kind", 4), Column("Mounted", 7)]
+
+
+def child_cells(snapshot, facts):
+    """A layer in the list of those that stand on another one."""
+    size, mount = snapshot.sizes.get(facts.id), snapshot.mount_of(facts.id)
+    name = (f" {printable(facts.name)}" if facts.name else "", "accent")
+    return [
+        [(facts.title, "bad" if facts.layer.problems else ""), name],
+        human_size(size) if size is not None else ("…", "dim"),
+        (facts.kind, "" if facts.kind == "rw" else "dim"),
+        ("● yes", "good") if mount is not None and mount.mounted else "",
+    ]
 
 
 def detail_lines(snapshot, facts):

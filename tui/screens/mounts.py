@@ -8,7 +8,7 @@ from __future__ import annotations
 from overlay2.errors import printable
 from textual.containers import Horizontal
 
-from ..messages import LayerChosen, ShowScreen
+from ..messages import ShowScreen
 from ..model.mounts import holders_text
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
@@ -28,9 +28,9 @@ class MountGrid(Grid):
         super().__init__(
             [
                 Column("", 1),
-                Column("Layer", 0),
+                Column("Layer", 20),
                 Column("Refs", 4, right=True),
-                Column("Holders", 24),
+                Column("Holders", 0),
                 Column("Mode", 4, from_width=70),
                 Column("Other ns", 8, right=True, from_width=70),
                 Column("Busy", 4, right=True, from_width=70),
@@ -58,7 +58,7 @@ class MountGrid(Grid):
         return [
             (sign, meaning),
             (mount.title, "" if mount.id else "dim"),
-            str(mount.references) if mount.id else "",
+            ("?" if mount.holders is None else str(mount.references)) if mount.id else "",
             (holders_text(mount.holders), "" if mount.holders else "dim") if mount.id else "",
             ("ro" if mount.read_only else "rw" if mount.mounted else "", "dim"),
             (str(len(mount.elsewhere) or ""), "dim"),
@@ -81,19 +81,20 @@ class MountsScreen(HomeScreen):
         grid = self.query_one(MountGrid)
         grid.show(self.snapshot)
         mount = self.snapshot.mount_of(self.selected)
-        if mount is not None and grid.chosen_mount is not mount and not grid.has_focus:
+        if self.has_moved() and mount is not None:
             grid.go_to(mount.path)
         self._show_mount(grid.chosen_mount)
 
     def text(self):
-        return [plain(line) for mount in self.snapshot.mounts for line in [*mount_lines(mount), ""]]
+        privileged = self.snapshot.privileged
+        return [plain(line) for mount in self.snapshot.mounts for line in [*mount_lines(mount, privileged), ""]]
 
     def on_grid_highlighted(self, message: Grid.Highlighted):
         message.stop()
         mount = self.query_one(MountGrid).chosen_mount
         self._show_mount(mount)
         if mount is not None and mount.id:
-            self.post_message(LayerChosen(mount.id))
+            self.choose(mount.id)
 
     def on_grid_opened(self, message: Grid.Opened):
         message.stop()
@@ -104,11 +105,14 @@ class MountsScreen(HomeScreen):
     def _show_mount(self, mount):
         panel = self.query_one("#mount", Panel)
         panel.border_title = mount.title if mount else "Mount"
-        panel.set_lines(mount_lines(mount) if mount else [])
+        panel.set_lines(mount_lines(mount, self.snapshot.privileged) if mount else [])
 
 
-def mount_lines(mount):
-    """All that is known of a mount."""
+def mount_lines(mount, privileged=True):
+    """All that is known of a mount.
+
+    :param privileged: whether other users' processes and mount namespaces could be seen.
+    """
     lines = [[("path     ", "dim"), (printable(mount.path), "")]]
     if mount.id:
         lines.append([("held by  ", "dim"), (holders_text(mount.holders), "")])
@@ -119,11 +123,13 @@ def mount_lines(mount):
     if mount.processes is not None:
         lines += ["", ("Kept busy by", "title")]
         if not mount.processes:
-            lines.append(("no process that can be seen", "dim"))
+            lines.append(("no process" if privileged else "no process of yours", "dim"))
         for process in mount.processes[:_MOST_PROCESSES]:
             lines.append([(f"{process.pid:>7} ", "accent"), (f"{process.name} ({process.user}): {process.how}", "")])
         if len(mount.processes) > _MOST_PROCESSES:
             lines.append((f"and {len(mount.processes) - _MOST_PROCESSES} more", "dim"))
+        if not privileged:
+            lines.append(("Without root, other users' processes and mount namespaces can't be seen.", "warn"))
     if mount.elsewhere:
         lines += ["", ("Other mount namespaces that have it", "title")]
         for namespace, pid, name in mount.elsewhere[:_MOST_NAMESPACES]:

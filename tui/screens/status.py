@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from overlay2.units import human_size
 
-from ..messages import LayerChosen, ShowScreen
+from ..messages import ShowScreen
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
 from ..widgets.spans import filled, fullness, plain, trend
@@ -78,7 +78,10 @@ class StatusScreen(HomeScreen):
     def show(self):
         self.query_one("#features", Panel).set_lines(feature_lines(self.snapshot))
         self.query_one("#space", Panel).set_lines(space_lines(self.snapshot))
-        self.query_one(QuotaGrid).show(self.snapshot)
+        quotas = self.query_one(QuotaGrid)
+        quotas.show(self.snapshot)
+        if self.has_moved():
+            quotas.go_to(self.selected)
 
     def text(self):
         lines = [*feature_lines(self.snapshot), "", *space_lines(self.snapshot), ""]
@@ -87,7 +90,7 @@ class StatusScreen(HomeScreen):
     def on_grid_highlighted(self, message: Grid.Highlighted):
         message.stop()
         if message.key:
-            self.post_message(LayerChosen(message.key))
+            self.choose(message.key)
 
     def on_grid_opened(self, message: Grid.Opened):
         message.stop()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -112,6 +113,10 @@ class Grid(ScrollView, can_focus=True):
         """The key of the column to mark as the one that sorts; ""."""
         return ""
 
+    def has_use_for(self, column):
+        """Whether a column shows."""
+        return self.size.width >= column.from_width
+
     # Rows
 
     def set_keys(self, keys):
@@ -169,7 +174,7 @@ class Grid(ScrollView, can_focus=True):
     def _widths(self):
         """The columns that fit, and their widths: list of (column's index, column, width)."""
         total = self.size.width
-        shown = [(at, column) for at, column in enumerate(self.columns) if total >= column.from_width]
+        shown = [(at, column) for at, column in enumerate(self.columns) if self.has_use_for(column)]
         taken = sum(column.width for _at, column in shown if column.width) + 2 * (len(shown) - 1) + 2
         return [(at, column, column.width or max(8, total - taken)) for at, column in shown]
 
@@ -179,8 +184,9 @@ class Grid(ScrollView, can_focus=True):
             return self._strip(self._header(), "grid--header", width)
         place = y - 1 + self.scroll_offset.y
         if place >= len(self.keys):
-            text = f"  {self.empty}" if not self.keys and y == 2 else ""
-            return self._strip([(text, "dim")], "", width)
+            lines = textwrap.wrap(self.empty, max(1, width - 4)) if not self.keys else []
+            text = lines[y - 2] if 2 <= y < len(lines) + 2 else ""
+            return self._strip([(f"  {text}", "dim")], "", width)
         line = []
         for at, column, size in self._columns_of(self.cells(self.keys[place])):
             line += [(" " if not line else "  ", ""), *fit(at, size, column.right)]

@@ -25,8 +25,18 @@ class LayerGrid(Grid):
         Binding("space", "fold", "Fold", tooltip="Hide or show what stands on this layer"),
         Binding("s", "sort", "Sort", tooltip="Sort by the tree, size, age, depth or name, in turn"),
         Binding("u", "parent", "Parent", show=False, tooltip="Go to the layer this one stands on"),
-        Binding("d", "child", "Child", show=False, tooltip="Go to the first layer that stands on this one"),
+        Binding("d", "child", "Children", show=False, tooltip="Go to a layer that stands on this one"),
     ]
+
+    class FilterDropped(Grid._About):
+        """The filter was given up, to show a layer that it hid."""
+
+    class Branched(Grid._About):
+        """A layer's children were asked for, and there are several to choose from."""
+
+        def __init__(self, grid, key, children):
+            super().__init__(grid, key)
+            self.children = children
 
     def __init__(self, *, id=None):
         super().__init__(
@@ -47,6 +57,7 @@ class LayerGrid(Grid):
         self.now = 0.0
         self._folded = set()
         self._snapshot = None
+        self._has_quotas = False
         self._rows = {}
         self._mounts = {}
 
@@ -59,6 +70,8 @@ class LayerGrid(Grid):
         self._mounts = {mount.id: mount for mount in snapshot.mounts}
         self.now = snapshot.taken
         same = old is not None and old.layers is snapshot.layers
+        if not same:
+            self._has_quotas = any(facts.layer.quota for facts in snapshot.layers.values())
         if (
             same
             and (self.order != "size" or old.sizes is snapshot.sizes)
@@ -94,6 +107,7 @@ class LayerGrid(Grid):
             return False
         if self.filter and layer not in self._rows:
             self.filter = ""
+            self.post_message(self.FilterDropped(self, layer))
         hidden = set(self._snapshot.layers[layer].layer.lower) & self._folded
         if hidden or layer not in self._rows:
             self._folded -= hidden
@@ -103,7 +117,10 @@ class LayerGrid(Grid):
     # Rendering
 
     def sorted_by(self):
-        return "name" if self.order == "name" else self.order
+        return self.order
+
+    def has_use_for(self, column):
+        return super().has_use_for(column) and (self._has_quotas or column.title != "Quota")
 
     def cells(self, key):
         row, facts = self._rows[key], self._snapshot.layers.get(key)
@@ -178,7 +195,9 @@ class LayerGrid(Grid):
         if self.current is None:
             return
         children = children_of(self._snapshot.layers).get(self.current)
-        if children:
+        if children and len(children) > 1:
+            self.post_message(self.Branched(self, self.current, children))
+        elif children:
             self.reveal(children[0])
 
 

@@ -80,7 +80,7 @@ def hang(line, width):
     left = sum(cell_len(piece) for piece, _meaning in pieces[:-1])
     if len(pieces) < 2 or not left or width - left < _LEAST_HANGING or left + cell_len(text) <= width:
         return [line]
-    wrapped = textwrap.wrap(text, width - left, drop_whitespace=True) or [""]
+    wrapped = textwrap.wrap(text, width - left, break_on_hyphens=False) or [""]
     return [[*pieces[:-1], (wrapped[0], meaning)], *([(" " * left, ""), (more, meaning)] for more in wrapped[1:])]
 
 

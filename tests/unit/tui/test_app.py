@@ -14,9 +14,10 @@ from overlay2 import Driver
 from overlay2_tui.app import Overlay2App
 from overlay2_tui.model import Failure, report
 from overlay2_tui.screens.base import HomeScreen
-from overlay2_tui.screens.dialogs import Ask, Help
+from overlay2_tui.screens.dialogs import Ask, Help, Pick
 from overlay2_tui.widgets.bars import Choices, HomeBar
 from overlay2_tui.widgets.file_grid import FileGrid
+from overlay2_tui.widgets.filter_bar import FilterBar
 from overlay2_tui.widgets.grid import Grid
 from overlay2_tui.widgets.layer_grid import LayerGrid
 from overlay2_tui.widgets.panel import Panel
@@ -76,9 +77,7 @@ def test_folding_sorting_and_jumps(scripted, drive):
         await pilot.press("down", "space")
         assert layers.keys == ["debian-12", "shop-4.2", "torn", "web"]
         assert layers.current == "shop-4.2"
-        await pilot.press("d")
-        assert layers.current == "shop-4.3"
-        await pilot.press("u", "u")
+        await pilot.press("u")
         assert layers.current == "debian-12"
         await pilot.press("s")
         assert layers.order == "size"
@@ -88,6 +87,101 @@ def test_folding_sorting_and_jumps(scripted, drive):
         assert layers.order == "tree"
 
     drive(scripted(), script)
+
+
+def test_children_are_offered_and_gone_to(scripted, drive):
+    async def script(app, pilot):
+        layers = app.screen.query_one(LayerGrid)
+        await pilot.press("d")
+        await pilot.pause()
+        assert isinstance(app.screen, Pick)
+        assert "3 layers stand on debian-12" in screen_text(app)
+        assert grid(app).keys == ["shop-4.2", "torn", "web"]
+        await pilot.press("down", "down", "enter")
+        await pilot.pause()
+        assert layers.current == "web"
+        await pilot.press("d")
+        assert layers.current == "web"  # nothing stands on it
+        await pilot.press("u", "d", "escape")
+        await pilot.pause()
+        assert layers.current == "debian-12"
+        await pilot.press("d", "enter", "d", "enter", "d")
+        await pilot.pause()
+        assert layers.current == "shop-run"  # the only one on shop-4.3
+
+    drive(scripted(), script)
+
+
+def test_a_jump_out_of_the_filter_gives_it_up(scripted, drive):
+    async def script(app, pilot):
+        layers, bar = app.screen.query_one(LayerGrid), app.screen.query_one(FilterBar)
+        await pilot.press("slash", *"shop-4.2", "enter")
+        assert layers.keys == ["shop-4.2"]
+        await pilot.pause()
+        assert "1 of 7" in screen_text(app)
+        await pilot.press("u")
+        await pilot.pause()
+        assert layers.current == "debian-12"
+        assert len(layers.keys) == 7
+        assert not bar.display
+
+    drive(scripted(), script)
+
+
+def test_news_do_not_undo_a_filter_that_hides_everything(scripted, drive):
+    async def script(app, pilot):
+        layers = app.screen.query_one(LayerGrid)
+        await pilot.press("slash", *"zzz")
+        app.host.snapshot = dataclasses.replace(app.host.snapshot, taken=made.THEN + 1)
+        app.bring_up_to_date()
+        await pilot.pause()
+        assert layers.keys == []
+        assert layers.filter == "zzz"
+
+    drive(scripted(), script)
+
+
+def test_the_choice_goes_along_from_screen_to_screen(scripted, drive):
+    async def script(app, pilot):
+        assert app.host.selected == "debian-12"  # the first row
+        await pilot.press("G", "4")
+        await pilot.pause()
+        assert grid(app).chosen_mount.id == "web"
+        await pilot.press("up", "5")
+        await pilot.pause()
+        assert grid(app).current == "shop-run"
+        grid(app).focus()
+        await pilot.press("down", "1")
+        await pilot.pause()
+        assert grid(app).current == "shop-test"
+        app.bring_up_to_date()
+        await pilot.press("k", "k")
+        app.bring_up_to_date()
+        await pilot.pause()
+        assert grid(app).current == "shop-4.3"
+
+    drive(scripted(), script)
+
+
+def test_facts_come_and_go(scripted, drive):
+    def shown(app):
+        return app.screen.query_one("#detail").display and app.screen.query_one("#detail").size.height > 0
+
+    async def narrow(app, pilot):
+        assert not shown(app)
+        await pilot.press("i")
+        await pilot.pause()
+        assert shown(app)
+        assert "none: it is a base" in panel_text(app, "#detail")
+
+    async def wide(app, pilot):
+        assert shown(app)
+        await pilot.press("i")
+        await pilot.pause()
+        assert not shown(app)
+
+    drive(scripted(), narrow, (80, 24))
+    drive(scripted(), wide)
 
 
 def test_filter_as_you_type(scripted, drive):

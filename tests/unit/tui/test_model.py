@@ -14,7 +14,7 @@ import time
 import pytest
 from overlay2 import Driver
 from overlay2_tui import headless
-from overlay2_tui.model import fleet, report
+from overlay2_tui.model import files, fleet, report
 from overlay2_tui.model.poller import Poller
 from overlay2_tui.model.rows import arrange, find
 from overlay2_tui.model.sizes import SizeKeeper
@@ -59,8 +59,8 @@ def test_changes_nothing(driver, run_root):
     def facts():
         found = {}
         for root in (driver.home, run_root):
-            for folder, _folders, files in os.walk(root):
-                for path in [folder, *(os.path.join(folder, name) for name in files)]:
+            for folder, _folders, names in os.walk(root):
+                for path in [folder, *(os.path.join(folder, name) for name in names)]:
                     info = os.lstat(path)
                     found[path] = (info.st_ino, info.st_mode, info.st_mtime_ns, info.st_ctime_ns)
         return found
@@ -133,6 +133,50 @@ def test_no_permission_says_what_to_run(driver):
     os.chmod(driver.home, 0o700)
     failure = nobody.call(lambda: str(headless.gather(driver.home).failure))
     assert failure.endswith(f"may not be read by this user. Run it as root: sudo overlay2-tui {driver.home}.")
+
+
+@pytest.fixture
+def open_to_all(driver):
+    """The driver's home, readable by everybody; the records of who holds what stay root's, as they are made."""
+    driver.create_read_write("cut", "base", diff=stream({"dir/": None, "dir/.wh..wh..opq": b""}))
+    for folder in (driver.home, *(os.path.join(driver.home, name) for name in os.listdir(driver.home))):
+        os.chmod(folder, 0o755)
+    return driver.home
+
+
+@pytest.mark.root
+def test_without_root_what_cannot_be_seen_is_unknown_not_absent(open_to_all):
+    found = nobody.call(lambda: report.as_data(headless.gather(open_to_all)))
+    (mount,) = found["mounts"]
+    assert not found["privileged"]
+    assert (mount["mounted"], mount["holders"], mount["ref_count"]) == (True, None, None)
+    assert mount["remarks"] == ["Who holds it is on record for root only."]
+    assert found["status"]["Native Overlay Diff"] == found["status"]["Mount API (lowerdir+)"] == "unknown"
+    assert any("Without root, opaque folders" in remark["text"] for remark in found["remarks"])
+    assert headless.gather(open_to_all).privileged
+
+
+@pytest.mark.root
+def test_without_root_a_listing_says_that_opaque_folders_are_missed(open_to_all):
+    def listing():
+        source = HomeSource(open_to_all)
+        source.read()
+        found = files.list_folder(source.driver, "cut", "", False)
+        return found.entries[0].opaque, found.problems
+
+    assert listing() == (True, ())
+    opaque, problems = nobody.call(listing)
+    assert not opaque
+    assert "Without root, opaque folders look like any other" in problems[0]
+
+
+@pytest.mark.root
+def test_without_root_what_may_not_be_read_says_so(open_to_all):
+    os.chmod(os.path.join(open_to_all, "base/diff"), 0o700)
+    sizes, unsized = nobody.call(lambda: (dict((s := headless.gather(open_to_all)).sizes), dict(s.unsized)))
+    assert "base" not in sizes
+    assert "ermission denied" in unsized["base"]
+    assert "middle" in sizes
 
 
 def test_an_empty_home_is_a_home(home):
