@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import report
+import rows_ansible
 import rows_content
 import rows_mounts
 from contenders import Contenders, Failed, Meter
@@ -29,7 +30,7 @@ from row import Bench
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "bench"
-ROWS = {row.name: row for row in rows_content.ROWS + rows_mounts.ROWS}
+ROWS = {row.name: row for row in rows_content.ROWS + rows_mounts.ROWS + rows_ansible.ROWS}
 
 
 def main():
@@ -38,8 +39,7 @@ def main():
     if arguments.show:
         print_table(report.load(arguments.json))
         return
-    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit("ended by a signal"))
-    with scratch("bench") as folder, tmpfs(folder) as run_root:
+    with scratch("bench") as folder, tmpfs(folder) as run_root, ended_once():
         os.environ["OVERLAY2_RUN_ROOT"] = run_root  # a host has it on a tmpfs, /run
         contenders = Contenders(CACHE)
         for name, reason in contenders.missing.items():
@@ -50,6 +50,17 @@ def main():
     known = report.load(arguments.json)
     print_table({name: known[name] for name in ROWS if name in arguments.rows})
     print(f"\nAll figures: {arguments.json}")
+
+
+@contextlib.contextmanager
+def ended_once():
+    """A signal ends the ``with`` block as an error does; another one does not end the tidying up after it."""
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit("ended by a signal"))
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def parser():

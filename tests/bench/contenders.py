@@ -37,10 +37,15 @@ class Failed(Exception):
 
 
 class Sample(NamedTuple):
-    """One measurement: seconds, peak memory in bytes, and a number that must be the same for all contenders."""
+    """One measurement."""
 
-    seconds: float
+    #: What it took.
+    seconds: float = 0.0
+    #: Bytes of memory at the peak.
     peak: int = 0
+    #: Bytes, where what is measured is a size.
+    size: int = 0
+    #: A number that must be the same for all contenders.
     result: int | None = None
 
 
@@ -137,7 +142,7 @@ class Meter:
         os.sync()
         with self._watched(worker.pid) as family:
             said = worker.ask(do, **arguments)
-        return Sample(said["seconds"], max(said["peak"], family.peak), said.get("result"))
+        return Sample(said["seconds"], max(said["peak"], family.peak), result=said.get("result"))
 
     def program(self, command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=None):
         """Run a program from start to end; gives a Sample."""

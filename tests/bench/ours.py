@@ -39,6 +39,12 @@ class Commands:
         with open(file, "rb") as stream:
             return self.driver.apply_diff(layer, parent, stream)
 
+    def provision(self, layers, file):
+        """Make layers, each on the one before, and fill each from the same archive."""
+        for parent, layer in zip(["", *layers], layers):
+            with open(file, "rb") as stream:
+                self.driver.create(layer, parent, diff=stream)
+
     def diff(self, layer, file, parent=""):
         """Write a diff to a file, a named pipe or /dev/null."""
         with open(file, "wb") as out, self.driver.diff(layer, parent) as stream:

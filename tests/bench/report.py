@@ -26,9 +26,10 @@ def summary(row, samples, trouble):
     """
     contenders = {
         name: {
-            "median": statistics.median(sample.seconds for sample in found[1:] or found),
-            "seconds": [sample.seconds for sample in found[1:] or found],
+            "seconds": statistics.median(sample.seconds for sample in found[1:] or found),
+            "all": [sample.seconds for sample in found[1:] or found],
             "peak": found[0].peak,
+            "size": found[-1].size,
         }
         for name, found in samples.items()
     }
@@ -48,12 +49,11 @@ def summary(row, samples, trouble):
 
 def judged(goal, contenders):
     """A goal and how near it is: a dict with the ratio, or the value itself, and whether that is good enough."""
-    field = "median" if goal.what == "seconds" else "peak"
     value = met = None
     if goal.of in contenders and (goal.against is None or goal.against in contenders):
-        value = contenders[goal.of][field]
+        value = contenders[goal.of][goal.what]
         if goal.against is not None:
-            value /= contenders[goal.against][field]
+            value /= contenders[goal.against][goal.what]
         met = value <= goal.at_most
     return {"goal": str(goal), "what": goal.what, "against": goal.against, "value": value, "met": met}
 
@@ -112,7 +112,10 @@ def table(outcomes):
 
 
 def _median(contenders, name):
-    return amount(contenders[name]["median"]) if name in contenders else "–"
+    if name not in contenders:
+        return "–"
+    what = "size" if contenders[name]["size"] else "seconds"
+    return amount(contenders[name][what], what)
 
 
 def _met(goal):

@@ -22,7 +22,7 @@ class Goal(NamedTuple):
     at_most: float
     against: str | None = GO
     of: str = OURS
-    #: Field of the samples: ``seconds`` or ``peak``.
+    #: Field of the samples: ``seconds``, ``peak`` or ``size``.
     what: str = "seconds"
 
     def __str__(self):
@@ -89,7 +89,9 @@ class Bench:
 def amount(value, what="seconds"):
     """A figure for people."""
     if what == "peak":
-        return f"{value / 2**20:.1f} MiB" if value < 100 * 2**20 else f"{value / 2**20:.0f} MiB"
+        return f"{value / 2**20:.0f} MiB"
+    if what == "size":
+        return f"{value / 2**10:.0f} KiB"
     if value < 0.02:
         return f"{value * 1000:.3g} ms"
     return f"{value:.3g} s"
