@@ -91,7 +91,7 @@ class LayerRecord(NamedTuple):
     def encode(self):
         """The record as the bytes of ``strata.json``."""
         known = {key: value for key, value in self._asdict().items() if value is not None}
-        return json.dumps(known, sort_keys=True).encode("ascii") + b"\n"
+        return json.dumps(known).encode("ascii") + b"\n"
 
     @classmethod
     def decode(cls, content):
@@ -130,6 +130,10 @@ def check_id(layer):
     if len(name) > _NAME_MAX:
         short = layer[:40] + "..."
         raise InvalidLayerId("a layer id is longer than %d bytes" % _NAME_MAX, layer=short, remedy="Shorten it")
+
+
+#: ``l/`` and a name as for :func:`is_link_name`, once or more.
+_LOWER_TEXT = re.compile(r"(?:l/(?!\.{1,2}(?::|\Z))[^/:\0]+(?::|\Z))+(?<!:)")
 
 
 def is_link_name(text):
@@ -211,7 +215,7 @@ class Store:
         if content is None:
             return None
         text = os.fsdecode(content)
-        if not all(entry.startswith("l/") and is_link_name(entry[2:]) for entry in text.split(":")):
+        if not _LOWER_TEXT.fullmatch(text):
             raise LayerDamaged(
                 "its lower file is %s, as after a power cut" % ("garbled" if content else "empty"),
                 layer=layer,

@@ -95,7 +95,8 @@ def plan_relative(home, layer, lower_links, read_only, features, label=""):
 
 def _plan(method, home, layer, lower_links, read_only, features, label):
     base = "" if method == RELATIVE else home
-    lowers = tuple([os.path.join(base, link) for link in lower_links])
+    prefix = os.path.join(base, "")
+    lowers = tuple([prefix + link for link in lower_links])
     diff = os.path.join(base, layer, DIFF)
     upper = work = None
     if read_only:
@@ -141,10 +142,17 @@ def _by_mount_api(planned, features):
     be, and these need no escaping, which that API wants in ``upperdir`` and ``workdir`` but not in ``lowerdir+``.
     """
     folder = os.path.dirname(planned.target)
+    own, home = os.path.join(folder, ""), os.path.join(planned.home, "")
+    to_home = os.path.relpath(home, folder)
+
+    def relative(path):
+        if path.startswith(own):
+            return path[len(own) :]
+        return "%s/%s" % (to_home, path[len(home) :])
 
     def configure():
         with mount.filesystem_context("overlay") as context:
-            for key, value in _options(planned, features, lambda path: os.path.relpath(path, folder)):
+            for key, value in _options(planned, features, relative):
                 mount.set_option(context, key, value)
             mount.attach(context, os.path.basename(planned.target))
 

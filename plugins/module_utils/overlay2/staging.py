@@ -18,10 +18,11 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 from typing import NamedTuple
 
 from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
-from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK, is_link_name
+from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK, is_link_name, read_small
 from .linux import fs
 from .locks import flock, unlock
 from .tree import remove_tree, unmount_below
@@ -58,8 +59,7 @@ def make_folder(path, mode, owner):
     """mkdir(2) with exactly this mode, whatever the umask, and this (uid, gid)."""
     os.mkdir(path, mode)
     try:
-        os.chown(path, *owner)
-        os.chmod(path, mode)
+        _adjust(path, os.stat(path), mode, owner)
     except BaseException:
         os.rmdir(path)
         raise
@@ -81,10 +81,15 @@ def ensure_folder(path, mode, owner):
         return
     if not os.path.isdir(path):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    if info.st_mode & 0o7777 != mode:
-        os.chmod(path, mode)
+    _adjust(path, info, mode, owner)
+
+
+def _adjust(path, info, mode, owner):
+    """Give what has the stat result ``info`` another mode and owner, where they differ."""
     if (info.st_uid, info.st_gid) != owner:
         os.chown(path, *owner)
+    if stat.S_IMODE(info.st_mode) != mode:
+        os.chmod(path, mode)
 
 
 def sync_folder(path):
@@ -104,8 +109,9 @@ def write_new(folder, name, content, mode, sync=True):
     """
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
     try:
-        os.fchmod(descriptor, mode)
-        os.write(descriptor, content)
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            os.fchmod(descriptor, mode)
+        fs.write_all(descriptor, content)
         if sync:
             os.fsync(descriptor)
     finally:
@@ -392,9 +398,10 @@ class Staging:
         A link that a layer in sight still goes by stays: an exchanged folder has its successor's link.
         """
         try:
-            with open(os.path.join(path, LINK), encoding="ascii") as source:
-                link = source.read()
-        except (OSError, UnicodeDecodeError):
+            link = os.fsdecode(read_small(os.path.join(path, LINK)) or b"")
+        except OSError:
+            return
+        if not link:
             return
         if not is_link_name(link):
             log.error("refusing to remove the link '%s' of %s", link, path)
@@ -405,9 +412,8 @@ class Staging:
         except OSError:
             return
         with contextlib.suppress(OSError):
-            with open(owner, encoding="ascii") as source:
-                if source.read() == link:
-                    return
+            if read_small(owner) == os.fsencode(link):
+                return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(symlink)
 

@@ -12,11 +12,12 @@ import os
 import stat
 import time
 
-from .linux import mount, mountinfo
+from .linux import beneath, mount, mountinfo
 
 log = logging.getLogger("overlay2")
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ANY_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY = _ANY_DIRECTORY | os.O_NOFOLLOW
 #: A busy entry is detached and tried again this often, this far apart (moby's EnsureRemoveAll).
 _BUSY_TRIES = 50
 _BUSY_PAUSE = 0.1
@@ -72,10 +73,13 @@ def remove_tree(path):
 
     :raises OSError: an entry that can't be removed.
     """
-    unmount_below(os.path.realpath(path))
+    opener = _open_unmounted
+    if not beneath.has_openat2():
+        opener = os.open
+        unmount_below(os.path.realpath(path))
     for attempt in range(_BUSY_TRIES):
         try:
-            _remove(path)
+            _remove(path, opener=opener)
             return
         except FileNotFoundError:
             # Somebody else removes here too; what is left is tried again.
@@ -88,8 +92,28 @@ def remove_tree(path):
                 continue
             if error.errno != errno.EBUSY or attempt == _BUSY_TRIES - 1:
                 raise
-            unmount_below(os.path.realpath(path))
-            time.sleep(_BUSY_PAUSE)
+            if not unmount_below(os.path.realpath(path)):
+                time.sleep(_BUSY_PAUSE)
+
+
+def _open_unmounted(name, flags, dir_fd=None):
+    """os.open(), that fails with ``EBUSY`` where a file system is mounted on what would be opened.
+
+    So the kernel itself keeps a removal out of mounts, and the whole mount table need not be read for each.
+    """
+    if dir_fd is None:
+        above, name = os.path.split(name)
+        dir_fd = os.open(above or ".", _ANY_DIRECTORY)
+        try:
+            return _open_unmounted(name, flags, dir_fd)
+        finally:
+            os.close(dir_fd)
+    try:
+        return beneath.openat2(dir_fd, os.fsencode(name), flags, 0, beneath.RESOLVE_NO_XDEV)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise OSError(errno.EBUSY, "a file system is mounted on it", name) from None
+        raise
 
 
 def remove_at(dir_fd, name):
@@ -108,14 +132,15 @@ def remove_at(dir_fd, name):
     _remove(name, dir_fd)
 
 
-def _remove(name, dir_fd=None):
+def _remove(name, dir_fd=None, opener=os.open):
     """One try at removing a folder with all in it.
 
     :param name: its path, or with ``dir_fd`` its name there.
+    :param opener: opens its folders as os.open() does.
     """
-    descriptor = os.open(name, _DIRECTORY, dir_fd=dir_fd)
+    descriptor = opener(name, _DIRECTORY, dir_fd=dir_fd)
     try:
-        walk(descriptor, _unlink_files, _remove_folder)
+        walk(descriptor, _unlink_files, _remove_folder, opener)
     finally:
         os.close(descriptor)
     os.rmdir(name, dir_fd=dir_fd)
@@ -199,7 +224,7 @@ def _stats(descriptor):
                 continue
 
 
-def walk(root, enter, leave=None):
+def walk(root, enter, leave=None, opener=os.open):
     """Go through a tree with one open descriptor at a time, however deep it is.
 
     The way back up is ``..``, checked against the folder that was left, so a folder that is moved meanwhile
@@ -208,6 +233,7 @@ def walk(root, enter, leave=None):
     :param root: an open folder (int), which stays open.
     :param enter: called with each folder's descriptor; returns the names of its folders to go into.
     :param leave: called with a parent's descriptor and the name of the folder in it that is done.
+    :param opener: opens a folder as os.open() does.
     :raises OSError: a folder can't be opened, or was moved. One that vanished is passed over.
     """
     current = os.dup(root)
@@ -218,7 +244,7 @@ def walk(root, enter, leave=None):
             if pending:
                 child = pending.pop()
                 try:
-                    below = os.open(child, _DIRECTORY, dir_fd=current)
+                    below = opener(child, _DIRECTORY, dir_fd=current)
                 except FileNotFoundError:
                     continue
                 os.close(current)

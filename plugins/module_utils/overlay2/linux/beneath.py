@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 
 from ..errors import ArchiveError, BreakoutError
-from .libc import syscall
+from .libc import AT_FDCWD, syscall
 
 #: The same number on every architecture (include/uapi/asm-generic/unistd.h).
 _SYS_OPENAT2 = 437
@@ -55,6 +56,16 @@ def openat2(dir_fd, path, flags, mode=0, resolve=0):
     """
     how = ctypes.create_string_buffer(_OPEN_HOW.pack(flags, mode, resolve), _OPEN_HOW.size)
     return syscall(_SYS_OPENAT2, dir_fd, path, how, _OPEN_HOW.size, path=path)
+
+
+@functools.lru_cache(maxsize=None)
+def has_openat2():
+    """Whether this process may call openat2(2) (bool): it is of Linux 5.6, and some seccomp filters refuse it."""
+    try:
+        os.close(openat2(AT_FDCWD, b"/", _PATH_ONLY))
+    except OSError:
+        return False
+    return True
 
 
 def open_folder(root_fd, path, make=None):

@@ -81,6 +81,16 @@ def open_on(stack, path):
     return descriptor
 
 
+def write_all(descriptor, content):
+    """Write all of ``content`` (bytes), which write(2) may take in parts.
+
+    :raises OSError: it can't all be written.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def is_read_only(path):
     """Whether the mount at ``path`` lets nobody write (bool), by statvfs(3).
 

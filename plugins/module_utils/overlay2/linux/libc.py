@@ -10,6 +10,7 @@ A wrapper in this folder is a few lines: encode the arguments, :func:`call`, ret
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 
 #: The process itself already has the C library loaded: no search for a file name, no ``ldconfig`` run.
@@ -44,3 +45,13 @@ def syscall(number, *arguments, path=None):
     """
     wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
     return call(libc.syscall, ctypes.c_long(number), *wide, path=path)
+
+
+def prepared(number, *types):
+    """A system call as a function whose argument types are settled once: for one that is made by the hundred.
+
+    :param types: its arguments' ctypes, ``c_long`` for every integer.
+    :returns: a function of those arguments and ``path``; see :func:`call`.
+    """
+    prototype = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *types, use_errno=True)
+    return functools.partial(call, prototype(("syscall", libc)), number)

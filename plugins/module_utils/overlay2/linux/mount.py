@@ -15,7 +15,7 @@ import errno
 import os
 import threading
 
-from .libc import AT_FDCWD, call, libc, syscall
+from .libc import AT_FDCWD, call, libc, prepared, syscall
 
 #: include/uapi/linux/mount.h and umount2(2)
 MNT_DETACH = 2
@@ -36,6 +36,11 @@ SYS_FSMOUNT = 432
 
 #: The classic call copies one page of data, its closing NUL included (mount(2)).
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+#: One per lower layer and mount.
+_fsconfig = prepared(
+    SYS_FSCONFIG, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long
+)
 
 libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
@@ -109,7 +114,7 @@ def set_option(context, key, value=None):
     command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
     argument = None if value is None else os.fsencode(value)
     try:
-        syscall(SYS_FSCONFIG, context, command, os.fsencode(key), argument, 0, path=value)
+        _fsconfig(context, command, os.fsencode(key), argument, 0, path=value)
     except OSError as error:
         raise _explained(error, context) from None
 
@@ -120,7 +125,7 @@ def attach(context, target):
     :raises OSError: as the kernel reports it, naming ``target``.
     """
     try:
-        syscall(SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0, path=target)
+        _fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0, path=target)
         mounted = syscall(SYS_FSMOUNT, context, FSMOUNT_CLOEXEC, 0, path=target)
     except OSError as error:
         raise _explained(error, context) from None

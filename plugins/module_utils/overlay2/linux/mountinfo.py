@@ -12,6 +12,8 @@ from typing import NamedTuple, Tuple
 from . import kernel
 
 _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+#: What the kernel escapes in paths (fs/proc_namespace.c, mangle).
+_ESCAPED = re.compile(rb"[ \t\n\\#]")
 
 
 class MountEntry(NamedTuple):
@@ -49,6 +51,10 @@ def parse(line):
     )
 
 
+def _lines(content):
+    return content.split(b"\n")[:-1]  # a carriage return is not escaped, so splitlines() would cut there
+
+
 def mounts(pid="self", below=None):
     """Mounts of a process's namespace, in the kernel's order (a later one covers an earlier one).
 
@@ -57,16 +63,19 @@ def mounts(pid="self", below=None):
     :returns: list of :class:`MountEntry`.
     :raises OSError: the process is gone or may not be looked at.
     """
-    wanted = None if below is None else os.fsencode(below).rstrip(b"/")
+    with open("/proc/%s/mountinfo" % pid, "rb", buffering=0) as table:
+        content = table.readall()
+    if below is None:
+        return [parse(line) for line in _lines(content)]
+    wanted = os.fsencode(below).rstrip(b"/")
+    if not _ESCAPED.search(wanted) and wanted not in content:
+        return []  # by far the most common answer, on a host that may have thousands of mounts
     found = []
-    with open("/proc/%s/mountinfo" % pid, "rb") as table:
-        for line in table:
-            if wanted is not None:
-                point = line.split(b" ", 5)[4]
-                if b"\\" in point:
-                    point = os.fsencode(_unescape(point))
-                if point != wanted and not point.startswith(wanted + b"/"):
-                    continue
+    for line in _lines(content):
+        point = line.split(b" ", 5)[4]
+        if b"\\" in point:
+            point = os.fsencode(_unescape(point))
+        if point == wanted or point.startswith(wanted + b"/"):
             found.append(parse(line))
     return found
 

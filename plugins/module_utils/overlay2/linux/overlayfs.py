@@ -41,7 +41,10 @@ def data(lowers, upper=None, work=None, prefix=""):
     :param lowers: folders, uppermost first. Paths are escaped here.
     :param upper: None for a read-only mount, which has no work folder either.
     """
-    text = prefix + "lowerdir=" + ":".join([escape_lower(lower) for lower in lowers])
+    joined = ":".join(lowers)
+    if "\\" in joined or "," in joined or joined.count(":") >= len(lowers):
+        joined = ":".join([escape_lower(lower) for lower in lowers])
+    text = prefix + "lowerdir=" + joined
     if upper is not None:
         text += ",upperdir=" + escape(upper) + ",workdir=" + escape(work)
     return text

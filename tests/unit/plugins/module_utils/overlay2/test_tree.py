@@ -13,6 +13,7 @@ import subprocess
 import threading
 
 import pytest
+from overlay2.linux import beneath
 from overlay2.tree import remove_tree, tree_size, unmount_below, walk
 from support import host, steps, trees
 
@@ -97,7 +98,16 @@ def test_a_file_is_no_tree(real_tmp):
     assert (real_tmp / "file").read_text() == "kept"
 
 
-def test_what_is_mounted_inside_is_detached_and_kept(real_tmp):
+@pytest.fixture(params=["openat2", "mount table"])
+def told_by(request, monkeypatch):
+    """Both ways of finding mounts on the way: openat2(2) that goes into none, and the table on a kernel without it."""
+    if request.param == "openat2" and not beneath.has_openat2():
+        pytest.skip("this kernel has no openat2")
+    monkeypatch.setattr(beneath, "has_openat2", lambda: request.param == "openat2")
+    return request.param
+
+
+def test_what_is_mounted_inside_is_detached_and_kept(real_tmp, told_by):
     """Also where one mount hides another: detaching by path reaches the second only once the first is gone."""
     trees.write_tree(str(real_tmp), {"kept/file": b"", "kept/sub/file": b""})
     trees.write_tree(str(real_tmp), {"root/a/b": None, "root/c": None, "root/f": b""})
@@ -198,7 +208,20 @@ def test_unmounting_below_spares_the_folder_itself_on_request(real_tmp):
     assert host.mounts_below(real_tmp) == [str(real_tmp / "topmost")]
 
 
-def test_a_mount_hidden_by_one_further_up_is_out_of_reach(real_tmp):
+def test_a_mounted_file_and_a_mounted_root_are_detached_and_kept(real_tmp, told_by):
+    trees.write_tree(str(real_tmp), {"kept/file": b"", "root/a/f": b"", "root/g": b""})
+    for source, target in (("kept/file", "root/a/f"), ("kept", "root")):
+        subprocess.run(["mount", "--bind", source, target], check=True, cwd=real_tmp)
+    before = os.getcwd()
+    os.chdir(real_tmp)
+    try:
+        remove_tree("root")
+    finally:
+        os.chdir(before)
+    assert trees.paths_below(str(real_tmp)) == ["kept", "kept/file"]
+
+
+def test_a_mount_hidden_by_one_further_up_is_out_of_reach(real_tmp, told_by):
     trees.write_tree(str(real_tmp), {"up/folder/a": None, "cover/folder/a/f": b""})
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", real_tmp / "up" / "folder" / "a"], check=True)
     subprocess.run(["mount", "--bind", real_tmp / "cover", real_tmp / "up"], check=True)
