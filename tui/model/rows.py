@@ -14,6 +14,8 @@ from .snapshot import last_only
 ORDERS = ("tree", "size", "age", "depth", "name")
 #: Guides longer than this are cut at their left: what branches that deep is found by its neighbours.
 _WIDEST = 24
+#: The fewest letters of a digest that somebody means who types them.
+_DIGEST = 6
 
 
 class Row(NamedTuple):
@@ -105,7 +107,8 @@ def _cut(guide):
 def find(snapshot, text):
     """Ids of the layers that a filter text matches (set of str): words, all of which must be found in a layer's line.
 
-    ``mounted``, ``rw``, ``ro`` and ``broken`` stand for what they say.
+    ``mounted``, ``rw``, ``ro`` and ``broken`` stand for what they say. Links and diff IDs are looked into for longer
+    words only: any two letters are found in a digest.
     """
     holders = {mount.id: " ".join(mount.holders or ()) for mount in snapshot.mounts}
     mounted = {mount.id for mount in snapshot.mounts if mount.mounted}
@@ -117,7 +120,8 @@ def find(snapshot, text):
             tags.add("mounted")
         if facts.layer.problems:
             tags.add("broken")
-        line = f"{id} {facts.name} {facts.layer.link} {facts.layer.diff_id or ''} {holders.get(id, '')}".casefold()
-        if all(word in tags or word in line for word in words):
+        line = f"{id} {facts.name} {holders.get(id, '')}".casefold()
+        digests = f"{facts.layer.link} {facts.layer.diff_id or ''}".casefold()
+        if all(word in tags or word in line or (len(word) >= _DIGEST and word in digests) for word in words):
             found.add(id)
     return found

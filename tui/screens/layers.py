@@ -33,6 +33,7 @@ class LayersScreen(HomeScreen):
             "slash",
             "filter",
             "Filter",
+            priority=True,  # done before the next key is given to whoever has the focus
             tooltip="Show what matches only: words of ids, holders, or rw, ro, mounted, broken",
         ),
         Binding("escape", "clear", "Show all", tooltip="Forget the filter"),

@@ -53,7 +53,8 @@ class FilterBar(Widget):
     def open(self):
         """Show it, to be typed in."""
         self.display = True
-        self.input.focus()
+        # At once, as focus() is not: keys that are typed fast would go to the list, which takes them for its own.
+        self.screen.set_focus(self.input)
 
     def clear(self):
         """Forget the filter and hide."""

@@ -305,6 +305,8 @@ def test_orders_folds_and_filters():
     assert find(snapshot, "mounted") == {"shop-run", "web"}
     assert find(snapshot, "broken") == {"torn"}
     assert find(snapshot, "nothing") == set()
+    assert find(snapshot, "404040") == {"debian-12"}  # its diff ID
+    assert find(snapshot, "40") == set()
 
 
 def test_a_loop_of_parents_ends():
