@@ -37,6 +37,9 @@ def fresh_disk(folder):
         try:
             yield disk
         finally:
+            # What is still to be written of large files need not be written any more.
+            large = ["find", disk, "-xdev", "-size", "+1M", "-type", "f"]
+            subprocess.run([*large, "-exec", "truncate", "--size", "0", "{}", "+"], check=False, env=environment())
             host.unmount_below(disk)
             for device in host.loop_devices_below(place):
                 subprocess.run(["losetup", "-d", device], check=False, env=environment())
