@@ -65,6 +65,11 @@ class Place(NamedTuple):
         return stat.S_ISDIR(self.info.st_mode)
 
 
+#: Parts of a stat result as a tuple, which cost less than names.
+_MODE = stat.ST_MODE
+_OWNERS_AND_SIZE = slice(stat.ST_UID, stat.ST_SIZE + 1)
+
+
 def compare(new, old):
     """Changes from one tree to another (moby's ChangesDirs).
 
@@ -79,15 +84,17 @@ def compare(new, old):
         folder, in_old = pending.pop()
         there = listing(old, folder) if in_old else {}
         for name, info in listing(new, folder).items():
-            path = folder + "/" + name
             before = there.pop(name, None)
+            is_folder = stat.S_ISDIR(info.st_mode)
+            if before is not None and info.st_ino == before.st_ino:
+                if info.st_dev == before.st_dev or (not is_folder and _untouched(info, before)):
+                    continue  # the very same file, or folder with all below it
+            path = folder + "/" + name
             if before is None:
                 found[path] = ChangeKind.ADD
-            elif os.path.samestat(info, before):
-                continue  # the very same file, or folder with all below it
             elif differs(path, Place(new, info), Place(old, before)):
                 found[path] = ChangeKind.MODIFY
-            if stat.S_ISDIR(info.st_mode):
+            if is_folder:
                 pending.append((path, before is not None and stat.S_ISDIR(before.st_mode)))
         for name in there:
             found[folder + "/" + name] = ChangeKind.DELETE
@@ -264,6 +271,20 @@ def differs(path, new, old):
     if (here.st_ino, here.st_ctime_ns) == (there.st_ino, there.st_ctime_ns):
         return False  # one inode seen twice: any change of an attribute would have changed its ctime
     return _capability(new.root, path) != _capability(old.root, path)
+
+
+def _untouched(one, other):
+    """Whether two stat results with one inode number are of one file that nobody changed in between.
+
+    Device numbers say nothing: each overlay mount shows the files of its lower layers under one of its own. And a copied
+    up file keeps its number, so the time of change must be the same, and all else, as clocks of file systems are coarse.
+    """
+    return (
+        one.st_ctime_ns == other.st_ctime_ns
+        and one.st_mtime_ns == other.st_mtime_ns
+        and one[_MODE] == other[_MODE]
+        and one[_OWNERS_AND_SIZE] == other[_OWNERS_AND_SIZE]
+    )
 
 
 def _same_time(one, other):
