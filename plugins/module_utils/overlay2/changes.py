@@ -86,9 +86,9 @@ def compare(new, old):
         for name, info in listing(new, folder).items():
             before = there.pop(name, None)
             is_folder = stat.S_ISDIR(info.st_mode)
-            if before is not None and info.st_ino == before.st_ino:
-                if info.st_dev == before.st_dev or (not is_folder and _untouched(info, before)):
-                    continue  # the very same file, or folder with all below it
+            same_number = before is not None and info.st_ino == before.st_ino
+            if same_number and (info.st_dev == before.st_dev or (not is_folder and _untouched(info, before))):
+                continue  # the very same file, or folder with all below it
             path = folder + "/" + name
             if before is None:
                 found[path] = ChangeKind.ADD
@@ -276,8 +276,8 @@ def differs(path, new, old):
 def _untouched(one, other):
     """Whether two stat results with one inode number are of one file that nobody changed in between.
 
-    Device numbers say nothing: each overlay mount shows the files of its lower layers under one of its own. And a copied
-    up file keeps its number, so the time of change must be the same, and all else, as clocks of file systems are coarse.
+    Device numbers say nothing: each overlay mount shows the files of its lower layers under one of its own. And a file
+    that is copied up keeps its number, so all else must be the same; the time of change alone has too coarse a clock.
     """
     return (
         one.st_ctime_ns == other.st_ctime_ns
