@@ -130,7 +130,7 @@ class _Remover:
         if ownership is None:
             return False
         with self._runtime.layer_lock(layer), self._runtime.home_lock():
-            uses = mounted.uses(self._home, self._store.links())
+            uses = mounted.uses(self._home, (layer,), self._store.links())
             if layer in uses.layers or uses.hidden or not self._store.exists(layer):
                 return False
             try:

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from ..layers import DIFF, LINK, LINK_DIR, LOWER, QUOTA_DEVICE, STAGING, is_link_name, read_small
 from ..linux import mountinfo
 
+#: What dockerd, containers/storage and this driver name layers in ``l``.
+_NAME = re.compile(r"[A-Z2-7]{26}")
 _OWN = (LINK_DIR, STAGING, QUOTA_DEVICE)
 
 
@@ -31,7 +34,7 @@ class LayerFacts(NamedTuple):
     def link(self):
         """Its name in ``l/`` as its own file has it; "" where that holds none."""
         name = os.fsdecode(self.link_file or b"")
-        return name if is_link_name(name) else ""
+        return name if _NAME.fullmatch(name) else ""
 
     @property
     def lowers(self):

@@ -125,7 +125,7 @@ def _entry(home, name, claimed):
             return  # a chain has it: that is the finding
         what = "it leads to the layer %s, which is not there, and no lower chain names it" % named
         yield Finding("short-link-dangling", "", path, what, "Remove the link", step)
-    elif home.layers[named].link:
+    elif len(claimed.get(home.layers[named].link, ())) == 1:
         what = "the layer goes by %s/%s, and by this as well" % (LINK_DIR, home.layers[named].link)
         remedy = "Remove the link, which nothing uses" if step else "Leave it: lower chains use this name"
         yield Finding("short-link-duplicate", named, path, what, remedy, step)

@@ -35,12 +35,13 @@ class Uses(NamedTuple):
     hidden: Tuple[Tuple[str, str], ...]
 
 
-def uses(home, links):
+def uses(home, ids, links):
     """The :class:`Uses` of a home's layers.
 
+    :param ids: ids of the layers that are asked for (iterable of str).
     :param links: names in ``l/`` to layer ids (dict); None for one that leads to no layer.
     """
-    finder = _Finder(os.path.realpath(home), links)
+    finder = _Finder(os.path.realpath(home), frozenset(ids), links)
     hidden, seen = [], set()
     for process in ["self", *_processes(seen)]:
         table = "/proc/%s/mountinfo" % process
@@ -79,8 +80,9 @@ def _processes(seen):
 class _Finder:
     """Goes through mount tables for one home."""
 
-    def __init__(self, home, links):
+    def __init__(self, home, ids, links):
         self._home = home
+        self._ids = ids
         self._links = links
         self._inside = _where(home)
         self.found: Dict[str, list] = {}
@@ -139,7 +141,7 @@ class _Finder:
         first, _slash, rest = path.partition("/")
         if first == LINK_DIR:
             first = self._links.get(rest.partition("/")[0])
-        if first:
+        if first in self._ids:
             yield first
 
     def _by_another_path(self, folder, root):
@@ -161,7 +163,7 @@ class _Finder:
                 break
             except (OSError, ValueError):
                 continue  # the mount is older than this root; if no root shows the folder, it may well be ours
-        if layer:
+        if layer in self._ids:
             yield layer
 
 

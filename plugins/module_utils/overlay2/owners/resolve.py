@@ -67,7 +67,7 @@ class _Resolver:
         ids = self._store.ids()
         self._links = _Links(self._store, ids)
         claims, activity = self._settled()
-        uses = mounted.uses(self._driver.home, self._links.names)
+        uses = mounted.uses(self._driver.home, ids, self._links.names)
         claims.problems += [Problem(path, why) for path, why in uses.hidden[:1]]
         self._claim_ours(claims, ids)
         self._claim_mounts(claims, uses)

@@ -1,0 +1,194 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Each kind of damage, on each engine's home: found, typed, mended only where that is proven, and nothing made worse."""
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from corpus.broken import DAMAGES
+from overlay2 import Driver, health, owners, repair
+from overlay2.errors import MountError, Overlay2Error
+from support import engines, host
+
+CASES = [pytest.param(kind, damage, id=f"{damage.name}-{kind}") for damage in DAMAGES for kind in damage.kinds]
+
+
+def run(*command):
+    subprocess.run(command, check=True)
+
+
+def reading(made):
+    return Driver(made.home, read_only=True, probe=False)
+
+
+def content(made):
+    """All files that layers hold themselves: path to content, or to where a link leads."""
+    found = {}
+    for id in os.listdir(made.home):
+        for folder, _folders, files in os.walk(os.path.join(made.home, id, "diff")):
+            for name in files:
+                path = os.path.join(folder, name)
+                with open(path, "rb") as source:
+                    found[path] = source.read()
+    return found
+
+
+def mountable(made):
+    """Ids of the layers that can be mounted, with what shows in them (dict)."""
+    driver = Driver(made.home)
+    found = {}
+    for id in made.truth:
+        try:
+            path = driver.get(id)
+        except (Overlay2Error, OSError):
+            continue
+        try:
+            found[id] = sorted(os.listdir(path))
+        finally:
+            driver.put(id)
+    return found
+
+
+@pytest.fixture(params=sorted(engines.MAKERS))
+def healthy(request, real_tmp):
+    return engines.MAKERS[request.param](str(real_tmp))
+
+
+def test_a_healthy_home_has_no_findings(healthy):
+    assert [str(finding) for finding in health.check(reading(healthy))] == []
+    assert repair.plan(reading(healthy)) == []
+
+
+def test_owners_of_a_healthy_home(healthy):
+    report = owners.resolve(reading(healthy))
+    assert {layer: ownership.kind for layer, ownership in report.layers.items()} == healthy.truth
+    assert report.engine == healthy.kind
+    assert not report.problems
+
+
+def test_there_are_damages_enough():
+    assert len({damage.name for damage in DAMAGES}) >= 30
+    assert {damage.code for damage in DAMAGES} <= set(health.CODES)
+
+
+@pytest.mark.parametrize(("kind", "damage"), CASES)
+def test_damage(kind, damage, real_tmp):
+    if damage.root and not host.is_real_root():
+        pytest.skip("needs real root")
+    made = engines.MAKERS[kind](str(real_tmp))
+    damage.do(made)
+    driver = reading(made)
+    found = health.check(driver, deep=damage.deep)
+    wanted = [f for f in found if f.code == damage.code and (not damage.layer or f.layer == made.ids[damage.layer])]
+    assert wanted, [str(finding) for finding in found]
+    assert any(finding.repairable for finding in wanted) == damage.repairable
+    for finding in found:
+        assert finding.evidence
+        assert finding.remedy
+        assert finding.path
+    assert_no_owner_is_lost(made, driver)
+
+    before = content(made)
+    planned = repair.plan(driver)
+    assert repair.plan(driver) == planned  # a plan changes nothing
+    done = repair.perform(driver, planned)
+    assert done == planned
+    after = health.check(driver, deep=damage.deep)
+    assert repair.plan(driver) == []
+    assert repair.perform(driver, repair.plan(driver)) == []
+    known = {(f.code, f.layer) for f in found}
+    assert {(f.code, f.layer) for f in after} <= known  # nothing got worse
+    if damage.repairable:
+        assert not [f for f in after if f.code == damage.code and f.layer in {w.layer for w in wanted if w.repairable}]
+    assert content(made) == before
+    assert_no_owner_is_lost(made, driver)
+
+
+def assert_no_owner_is_lost(made, driver):
+    report = owners.resolve(driver)
+    wrong = {
+        layer: ownership
+        for layer, ownership in report.layers.items()
+        if ownership.kind == "unowned" and made.truth.get(layer) != "unowned"
+    }
+    assert wrong == {}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("kind", "damage"), [case for case in CASES if case.values[1].repairable])
+def test_repair_leaves_every_layer_mountable(kind, damage, real_tmp):
+    made = engines.MAKERS[kind](str(real_tmp / "healthy"))
+    whole = mountable(made)
+    assert set(whole) == set(made.truth)
+    made = engines.MAKERS[kind](str(real_tmp / "broken"))
+    damage.do(made)
+    repair.perform(reading(made), repair.plan(reading(made)))
+    assert mountable(made) == {id: names for id, names in whole.items() if os.path.isdir(os.path.join(made.home, id))}
+
+
+@pytest.mark.root
+def test_a_stale_holder_is_dropped(real_tmp):
+    made = engines.overlay2(str(real_tmp))
+    driver = Driver(made.home)
+    path = driver.get("run", holder="shop")
+    assert health.check(driver) == []
+    host.unmount_below(path)
+    found = health.check(driver)
+    assert sorted(finding.code for finding in found) == ["holder-stale", "merged-leftover"]
+    repair.perform(driver, repair.plan(driver, found))
+    assert health.check(driver) == []
+    assert driver.recorded_holders() == {}
+
+
+@pytest.mark.root
+def test_mounts_without_a_layer_are_found(real_tmp):
+    made = engines.overlay2(str(real_tmp))
+    os.mkdir(made.path("run", "merged"))
+    run("mount", "-t", "tmpfs", "none", made.path("run", "merged"))
+    os.makedirs(os.path.join(made.home, "gone", "merged"))
+    run("mount", "-t", "tmpfs", "none", os.path.join(made.home, "gone", "merged"))
+    found = {(finding.code, finding.layer): finding for finding in health.check(reading(made))}
+    assert ("mount-not-overlay", "run") in found
+    assert ("mount-stale", "") in found
+    assert repair.plan(reading(made)) == []
+
+
+@pytest.mark.root
+def test_the_kernel_refuses_what_is_called_refused(real_tmp):
+    made = engines.overlay2(str(real_tmp))
+    os.makedirs(made.path("run", "work", "work", "incompat", "volatile"))
+    with pytest.raises(MountError):
+        Driver(made.home).get("run")
+
+
+def test_quota_projects_are_compared(xfs_home):
+    from overlay2.linux import fsxattr
+
+    driver = Driver(xfs_home)
+    for id in ("one", "two"):
+        driver.create(id)
+    for path, project in (("one", 7), ("two", 7), ("two/diff", 9)):
+        descriptor = os.open(os.path.join(xfs_home, path), os.O_RDONLY)
+        fsxattr.set_project(descriptor, project)
+        os.close(descriptor)
+    found = {(finding.code, finding.layer) for finding in health.check(Driver(xfs_home, read_only=True, probe=False))}
+    assert found == {
+        ("quota-project-mismatch", "one"),
+        ("quota-project-mismatch", "two"),
+        ("quota-project-shared", "two"),
+    }
+
+
+def test_what_changed_since_the_plan_stays(real_tmp):
+    made = engines.overlay2(str(real_tmp))
+    link = made.link("middle")
+    os.unlink(made.path("middle", "link"))
+    planned = repair.plan(reading(made))
+    with open(made.path("middle", "link"), "w") as target:
+        target.write("somebody was faster")
+    assert repair.perform(reading(made), planned) == []
+    planned = repair.plan(reading(made))
+    assert [step.after for step in planned] == ["file 0644: " + link]
