@@ -39,11 +39,11 @@ class Commands:
         with open(file, "rb") as stream:
             return self.driver.apply_diff(layer, parent, stream)
 
-    def provision(self, layers, file):
-        """Make layers, each on the one before, and fill each from the same archive."""
+    def provision(self, layers, home, file):
+        """Make layers, each on the one before and filled from the same archive, each by a driver opened for it."""
         for parent, layer in zip(["", *layers], layers):
             with open(file, "rb") as stream:
-                self.driver.create(layer, parent, diff=stream)
+                Driver(home).create(layer, parent, diff=stream)
 
     def diff(self, layer, file, parent=""):
         """Write a diff to a file, a named pipe or /dev/null."""

@@ -51,8 +51,9 @@ def played(bench):
             return _play(place, tasks, meter)
 
         def pings_and_driver(meter):
-            with bench.worker(OURS, tempfile.mkdtemp(dir=place), sync="full") as worker:
-                own = meter.worker(worker, "provision", layers=LAYERS, file=archive)
+            home = tempfile.mkdtemp(dir=place)
+            with bench.worker(OURS, home) as worker:
+                own = meter.worker(worker, "provision", layers=LAYERS, home=home, file=archive)
             pings = _play(place, [{"ansible.builtin.ping": {}} for _layer in LAYERS], meter)
             return pings._replace(seconds=own.seconds + pings.seconds)
 

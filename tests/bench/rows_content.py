@@ -15,6 +15,7 @@ from peers import containers_storage
 from row import Goal, Row
 
 LAYER = "layer"
+FEW = Shape(MANY.files // 10, MANY.size, MANY.folders // 10)
 CHANGES = 100
 
 
@@ -92,12 +93,15 @@ def _new(folder, name):
 @contextlib.contextmanager
 def flat(bench):
     """Memory of this driver when it applies few files, many files and large files."""
-    few = Shape(MANY.files // 10, MANY.size, MANY.folders // 10)
     with contextlib.ExitStack() as stack:
         yield {
-            str(shape): stack.enter_context(applied(bench, shape))[OURS]
-            for shape in (few, MANY, LARGE)
+            str(shape): functools.partial(_whatever_the_result, stack.enter_context(applied(bench, shape))[OURS])
+            for shape in (FEW, MANY, LARGE)
         }
+
+
+def _whatever_the_result(measure, meter):
+    return measure(meter)._replace(result=None)
 
 
 # Archiving, measuring
@@ -263,6 +267,6 @@ ROWS = [
     _row("remove", f"remove {MANY.files:,} files", removed, Goal(1.0)),
     _row(
         "memory", "peak memory, applying", flat,
-        *(Goal(1.1, str(Shape(MANY.files // 10, MANY.size, 1)), str(shape), "peak") for shape in (MANY, LARGE)),
+        *(Goal(1.1, str(FEW), str(shape), "peak") for shape in (MANY, LARGE)),
     ),
 ]  # fmt: skip
