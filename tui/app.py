@@ -85,10 +85,9 @@ class Overlay2App(actions.Actions, App):
         await self.switch_mode("layers")
         self.call_after_refresh(self.bring_up_to_date)
         if self._live is not None:
-            self.run_worker(self._live.poller.run, name="following", group="follow", thread=True, exit_on_error=False)
-            self.run_worker(
-                self._live.poller.run_sizes, name="measuring", group="sizes", thread=True, exit_on_error=False
-            )
+            poller = self._live.poller
+            for name, run in (("follow", poller.run), ("sizes", poller.run_sizes), ("checks", poller.run_checks)):
+                self.run_worker(run, name=name, group=name, thread=True, exit_on_error=False)
 
     def on_unmount(self):
         if self._live is not None:
@@ -105,9 +104,10 @@ class Overlay2App(actions.Actions, App):
             self.bring_up_to_date()
 
     def on_worker_state_changed(self, event: Worker.StateChanged):
-        if event.state == WorkerState.ERROR and event.worker.group in ("follow", "sizes"):
+        if event.state == WorkerState.ERROR and event.worker.group in ("follow", "sizes", "checks"):
             self.stale = time.time()
-            self.notify(f"{event.worker.name} ended with {event.worker.error!r}", severity="error", timeout=20)
+            what = f"The thread {event.worker.name} ended with {event.worker.error!r}"
+            self.notify(what, severity="error", timeout=20)
 
     def bring_up_to_date(self):
         """Give the screen in front what it is to show."""

@@ -9,6 +9,7 @@ import os
 import sys
 
 from .model import fleet, report
+from .model.examine import examine
 from .model.sizes import SizeKeeper
 from .model.source import HomeSource
 
@@ -25,6 +26,7 @@ def gather(home, measure=True):
     if snapshot.failure is not None:
         return snapshot
     source.read_processes()
+    source.with_examination(*examine(source.driver))
     if measure:
         keeper = SizeKeeper(source.driver.own_size, lambda sizes, unsized: None)
         keeper.follow(dict.fromkeys(snapshot.layers, False))

@@ -65,6 +65,10 @@ def test_dockerd_with_a_container_running(tmp_path):
         assert found.failure is None
         assert found.wrongs == []
         assert upper in found.layers
+        assert (found.owners.engine, found.owners.running) == ("dockerd", True)
+        assert found.owner_of(upper).kind == "container"
+        assert found.owner_of(upper).state == "running"
+        assert "base:1" in {name for owner in found.owners.layers.values() for name in owner.names}
         mount = found.mount_of(upper)
         assert mount.mounted
         assert "another program mounted it" in mount.remarks[0].text
@@ -74,6 +78,7 @@ def test_dockerd_with_a_container_running(tmp_path):
         async def script(app, pilot, until):
             layers = app.screen.query_one(LayerGrid)
             await until(lambda: upper in layers.keys)
+            await until(lambda: (owner := app.host.snapshot.owner_of(upper)) is not None and owner.state == "running")
             layers.go_to(upper)
             await pilot.press("3")
             await until(lambda: app.current_mode == "files" and "/made-here" in app.screen.query_one(FileGrid).keys)
@@ -100,6 +105,7 @@ def test_containers_storage():
         assert found.layers["upper"].layer.parent == "bottom"
         assert found.sizes["bottom"] > 0
         assert [remark.text for remark in found.wrongs] == []
+        assert found.owners.engine == "containers-storage"
         assert all_of(store.home) == before
 
         async def script(app, pilot, until):

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from overlay2 import Layer
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.quota import QuotaUsage
-from overlay2_tui.model import LayerFacts, MountFacts, ProcessFacts, Remark, Snapshot, Space
+from overlay2_tui.model import LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
 from overlay2_tui.model.meaning import features_of
 
 #: A time of day in the tests' time zone, which is UTC.
@@ -73,6 +73,16 @@ def snapshot(**changes):
                   processes=(ProcessFacts(4711, "python", "www", "working folder"),)),
             mount("web", {}, remarks=(Remark("Mounted, and no holder is on record.", "web", wrong=False),)),
         ),
+        "owners": Whose("dockerd", "/var/lib/docker", True, MappingProxyType({
+            "debian-12": OwnerFacts("image", ("registry/debian:12",), ("registry/debian:12",), "tagged"),
+            "shop-4.2": OwnerFacts("image", ("shop:4.3",), (), "tagged"),
+            "shop-4.3": OwnerFacts("image", ("shop:4.3",), ("shop:4.3",), "tagged"),
+            "shop-run": OwnerFacts("container", ("shop",), ("shop",), "running"),
+            "shop-test": OwnerFacts("unowned", certainty="likely", reason="no container and no image needs it",
+                                    evidence=("/var/lib/docker/image/overlay2/layerdb",)),
+            "torn": OwnerFacts("unknown", certainty="none", reason="a record can't be read"),
+            "web": OwnerFacts("container", ("web",), ("web",), "exited"),
+        })),
         "history": MappingProxyType({"": (60 << 30, 61 << 30, 63 << 30), "shop-run": (1 << 30, 4 << 30, 9 << 30)}),
     }  # fmt: skip
     values.update(changes)

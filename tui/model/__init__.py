@@ -5,6 +5,16 @@
 
 from __future__ import annotations
 
-from .snapshot import Failure, LayerFacts, MountFacts, ProcessFacts, Remark, Snapshot, Space
+from .snapshot import Failure, LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
 
-__all__ = ["Failure", "LayerFacts", "MountFacts", "ProcessFacts", "Remark", "Snapshot", "Space"]
+__all__ = [
+    "Failure",
+    "LayerFacts",
+    "MountFacts",
+    "OwnerFacts",
+    "ProcessFacts",
+    "Remark",
+    "Snapshot",
+    "Space",
+    "Whose",
+]

@@ -13,7 +13,7 @@ from overlay2 import Layer
 from overlay2.quota import QuotaUsage
 
 from .meaning import features_of
-from .snapshot import Failure, LayerFacts, MountFacts, ProcessFacts, Remark, Snapshot, Space
+from .snapshot import Failure, LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
 
 #: A result of overlay2_info has at least one of these.
 _TOPICS = ("status", "layers", "mounts", "quota")
@@ -92,6 +92,8 @@ def _snapshot(data, host, taken):
         ),
         mounts=tuple(map(_mount, data.get("mounts") or ())),
         remarks=tuple(Remark(**remark) for remark in data.get("remarks") or ()),
+        health=_findings(data["health"]) if data.get("health") is not None else None,
+        owners=_owners(data["owners"]) if data.get("owners") is not None else None,
     )
 
 
@@ -114,6 +116,23 @@ def _layer(data):
         name=data.get("name") or "",
         made=data.get("made"),
     )
+
+
+def _findings(data):
+    from overlay2.health import Finding, Step
+
+    return tuple(
+        Finding(*(one[name] for name in Finding._fields[:-1]), Step(**one["step"]) if one["step"] else None)
+        for one in data
+    )
+
+
+def _owners(data):
+    layers = {
+        id: OwnerFacts(**{name: tuple(value) if isinstance(value, list) else value for name, value in owner.items()})
+        for id, owner in data["layers"].items()
+    }
+    return Whose(data["engine"], data["root"], data["running"], MappingProxyType(layers))
 
 
 def _quota(data):

@@ -1,13 +1,14 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Keeping a Snapshot fresh: one thread that sleeps until the kernel has news, one that measures."""
+"""Keeping a Snapshot fresh: a thread that sleeps until the kernel has news, one that measures, one that examines."""
 
 from __future__ import annotations
 
 import threading
 import time
 
+from .examine import Examiner, examine
 from .sizes import Cancelled, SizeKeeper
 from .watch import News, Watch
 
@@ -41,6 +42,7 @@ class Poller:
         self._told = self._armed = None
         self._due = {"full": 0.0, "use": 0.0, "elsewhere": 0.0, "processes": 0.0}
         self._sizes = SizeKeeper(self._measure, self._have_sizes)
+        self._examiner = Examiner(self._examine)
 
     # From any thread
 
@@ -48,6 +50,7 @@ class Poller:
         """Stand still, or go on and catch up."""
         self.paused = paused
         self._sizes.pause(paused)
+        self._examiner.pause(paused)
         self._wake()
 
     def refresh(self):
@@ -62,9 +65,10 @@ class Poller:
         self._wake()
 
     def stop(self):
-        """End both threads soon, also within a long walk."""
+        """End the threads soon, also within a long walk."""
         self._stopped = True
         self._sizes.stop()
+        self._examiner.stop()
         self._wake()
 
     def _wake(self):
@@ -94,6 +98,10 @@ class Poller:
     def run_sizes(self):
         """Measure the home's layers until :meth:`stop`; for a thread of its own."""
         self._sizes.run()
+
+    def run_checks(self):
+        """Ask for owners and findings until :meth:`stop`; for a thread of its own."""
+        self._examiner.run()
 
     def _follow(self):
         pending = News()
@@ -156,6 +164,7 @@ class Poller:
         self._tell(snapshot)
         if snapshot.mounts is before.mounts and snapshot.layers is before.layers:
             return
+        self._examiner.ask()
         self._sizes.forget(news.layers)
         mounted = {mount.id for mount in snapshot.mounts if mount.mounted or mount.elsewhere}
         self._sizes.follow({id: id in mounted and facts.kind != "ro" for id, facts in snapshot.layers.items()})
@@ -199,4 +208,17 @@ class Poller:
     def _have_sizes(self, sizes, unsized):
         with self._lock:
             snapshot = self._source.with_sizes(sizes, unsized)
+        self._tell(snapshot)
+
+    # The thread that examines
+
+    def _examine(self):
+        driver = self._source.driver
+        if driver is None:
+            return
+        owners, findings = examine(driver)
+        with self._lock:
+            if driver is not self._source.driver:
+                return
+            snapshot = self._source.with_examination(owners, findings)
         self._tell(snapshot)

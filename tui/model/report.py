@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import time
@@ -35,8 +36,8 @@ def as_data(snapshot):
             dict(facts.layer.quota._asdict(), id=id) for id, facts in snapshot.layers.items() if facts.layer.quota
         ],
         "remarks": [remark._asdict() for remark in snapshot.remarks],
-        "health": None if snapshot.health is None else [remark._asdict() for remark in snapshot.health],
-        "owners": None if snapshot.owners is None else dict(snapshot.owners),
+        "health": None if snapshot.health is None else [_finding_data(finding) for finding in snapshot.health],
+        "owners": snapshot.owners and _owners_data(snapshot.owners),
     }
 
 
@@ -67,6 +68,15 @@ def _layer_data(snapshot, facts):
         "quota": layer.quota and layer.quota._asdict(),
         "problems": list(layer.problems),
     }
+
+
+def _finding_data(finding):
+    return {**finding._asdict(), "severity": finding.severity, "step": finding.step and finding.step._asdict()}
+
+
+def _owners_data(owners):
+    layers = {id: owner._asdict() for id, owner in owners.layers.items()}
+    return {**owners._asdict(), "unowned": owners.unowned, "layers": layers}
 
 
 def _mount_data(mount):
@@ -101,12 +111,8 @@ def as_text(snapshot):
     parts.append(_mount_lines(snapshot))
     parts.append(_quota_lines(snapshot))
     parts.append(_wrong_lines(snapshot))
-    parts.append([f"Health   {_known(snapshot.health)}", f"Owners   {_known(snapshot.owners)}"])
+    parts.append(_owner_lines(snapshot))
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
-
-
-def _known(what):
-    return "unknown" if what is None else f"{len(what)} entries"
 
 
 def _space_lines(snapshot):
@@ -125,7 +131,7 @@ def _layer_lines(snapshot):
     if not snapshot.layers:
         return ["Layers", "  none"]
     mounted = {mount.id for mount in snapshot.mounts if mount.mounted}
-    table = [["ID", "SIZE", "DEPTH", "KIND", "MOUNTED", "MADE"]]
+    table = [["ID", "SIZE", "DEPTH", "KIND", "MOUNTED", "MADE", "OWNER"]]
     for row in arrange(snapshot):
         facts = snapshot.layers[row.id]
         size = snapshot.sizes.get(row.id)
@@ -137,6 +143,7 @@ def _layer_lines(snapshot):
                 facts.kind,
                 "yes" if row.id in mounted else "",
                 time_text(facts.made) if facts.made else "",
+                owner.text if (owner := snapshot.owner_of(row.id)) else "",
             ]
         )
     total = sum(snapshot.sizes.values())
@@ -159,6 +166,27 @@ def _mount_lines(snapshot):
     return lines
 
 
+def _owner_lines(snapshot):
+    if snapshot.owners is None:
+        return ["Owners   unknown"]
+    lines = [f"Owners   {engine_text(snapshot.owners)}"]
+    for id in snapshot.owners.unowned:
+        size = snapshot.sizes.get(id)
+        size = "" if size is None else f", {human_size(size)}"
+        lines.append(f"  unowned: {printable(id)}{size}: {snapshot.owners.layers[id].reason}")
+    return lines
+
+
+def engine_text(owners):
+    """Whose home it is, in a sentence's half (str)."""
+    if not owners.engine:
+        return "nobody's records were found beside the home"
+    state = {True: ", at work now", False: ", not running", None: ""}[owners.running]
+    counts = collections.Counter(owner.kind for owner in owners.layers.values())
+    said = ", ".join(f"{count} × {kind}" for kind, count in counts.most_common())
+    return f"{owners.engine}{state}, records in {printable(owners.root)}: {said or 'no layers'}"
+
+
 def _quota_lines(snapshot):
     rows = []
     for facts in snapshot.layers.values():
@@ -172,9 +200,10 @@ def _quota_lines(snapshot):
 
 def _wrong_lines(snapshot):
     notes = [f"  note: {remark.text}" for remark in snapshot.remarks if not remark.wrong]
-    wrongs = [
-        f"  ! {printable(remark.layer) + ': ' if remark.layer else ''}{remark.text}" for remark in snapshot.wrongs
-    ]
+    wrongs = []
+    for remark in snapshot.wrongs:
+        where = printable(remark.layer) + ": " if remark.layer else ""
+        wrongs.append(f"  ! {where}{remark.text}" + (f". {remark.remedy}." if remark.remedy else ""))
     return [f"Problems {len(wrongs) or 'none'}", *wrongs, *notes]
 
 

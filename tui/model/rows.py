@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .snapshot import last_only
 
 #: How layers can be sorted; the first is the tree.
-ORDERS = ("tree", "size", "age", "depth", "name")
+ORDERS = ("tree", "size", "age", "depth", "name", "owner")
 #: Guides longer than this are cut at their left: what branches that deep is found by its neighbours.
 _WIDEST = 24
 #: The fewest letters of a digest that somebody means who types them.
@@ -60,7 +60,16 @@ def _key(snapshot, order):
         return lambda id: (-(layers[id].made or 0.0), os.fsencode(id))
     if order == "depth":
         return lambda id: (-layers[id].layer.depth, os.fsencode(id))
+    if order == "owner":
+        return lambda id: (*_owner_rank(snapshot.owner_of(id)), os.fsencode(id))
     return os.fsencode
+
+
+def _owner_rank(owner):
+    """What nobody needs first, what nobody knows next, then by owner."""
+    if owner is None:
+        return 2, ""
+    return {"unowned": 0, "unknown": 1}.get(owner.kind, 2), owner.text
 
 
 def _tree(children, folded):
@@ -107,8 +116,8 @@ def _cut(guide):
 def find(snapshot, text):
     """Ids of the layers that a filter text matches (set of str): words, all of which must be found in a layer's line.
 
-    ``mounted``, ``rw``, ``ro`` and ``broken`` stand for what they say. Links and diff IDs are looked into for longer
-    words only: any two letters are found in a digest.
+    ``mounted``, ``rw``, ``ro``, ``broken`` and ``unowned`` stand for what they say. Links and diff IDs are looked into
+    for longer words only: any two letters are found in a digest.
     """
     holders = {mount.id: " ".join(mount.holders or ()) for mount in snapshot.mounts}
     mounted = {mount.id for mount in snapshot.mounts if mount.mounted}
@@ -120,7 +129,9 @@ def find(snapshot, text):
             tags.add("mounted")
         if facts.layer.problems:
             tags.add("broken")
-        line = f"{id} {facts.name} {holders.get(id, '')}".casefold()
+        owner = snapshot.owner_of(id)
+        names = f"{owner.text} {' '.join(owner.names)}" if owner is not None else ""
+        line = f"{id} {facts.name} {holders.get(id, '')} {names}".casefold()
         digests = f"{facts.layer.link} {facts.layer.diff_id or ''}".casefold()
         if all(word in tags or word in line or (len(word) >= _DIGEST and word in digests) for word in words):
             found.add(id)

@@ -92,7 +92,7 @@ class SizeKeeper:
 
     def run(self):
         """Work until :meth:`stop`."""
-        self._be_polite()
+        be_polite()
         told = 0.0
         while not self._stopped:
             id = None if self._paused else self._next()
@@ -170,8 +170,9 @@ class SizeKeeper:
             sizes, unsized = dict(self._sizes), dict(self._unsized)
         self._tell(sizes, unsized)
 
-    def _be_polite(self):
-        """Take the processor and the disk only when nobody else wants them; on Linux both are a thread's own."""
-        with contextlib.suppress(OSError, psutil.Error):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-            psutil.Process(threading.get_native_id()).ionice(psutil.IOPRIO_CLASS_IDLE)
+
+def be_polite():
+    """Let this thread take the processor and the disk only when nobody else wants them: on Linux both are its own."""
+    with contextlib.suppress(OSError, psutil.Error):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        psutil.Process(threading.get_native_id()).ionice(psutil.IOPRIO_CLASS_IDLE)

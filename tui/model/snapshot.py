@@ -10,11 +10,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from overlay2 import Layer
 from overlay2.errors import printable
 from overlay2.linux.mountinfo import MountEntry
+
+if TYPE_CHECKING:
+    from overlay2.health import Finding
 
 NOTHING: Mapping = MappingProxyType({})
 
@@ -69,6 +72,9 @@ class Remark(NamedTuple):
     layer: str = ""
     #: A wrong, rather than something to know.
     wrong: bool = True
+    #: What to do about it, "" where nobody says; and the code of a finding of ``overlay2.health``.
+    remedy: str = ""
+    code: str = ""
 
 
 class ProcessFacts(NamedTuple):
@@ -79,6 +85,55 @@ class ProcessFacts(NamedTuple):
     user: str
     #: How it does so, such as "root folder" or "open file /srv/log".
     how: str
+
+
+class OwnerFacts(NamedTuple):
+    """Whose a layer is, as ``overlay2.owners`` tells it."""
+
+    #: One of ``overlay2.owners.KINDS``.
+    kind: str
+    #: What people call those who need it.
+    names: tuple[str, ...] = ()
+    #: Those of them that need this layer itself, not one that stands on it.
+    direct: tuple[str, ...] = ()
+    #: Of the strongest owner, such as ``running`` or ``tagged``.
+    state: str = ""
+    certainty: str = "certain"
+    #: One sentence.
+    reason: str = ""
+    #: Where that is written.
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def text(self):
+        """The owner in a few words, for a row (str); "" for a layer that was made for its own sake."""
+        if self.kind in ("unowned", "unknown"):
+            return "unowned" if self.kind == "unowned" else "owner unknown"
+        names = self.direct or (self.names if self.kind != "layer" else ())
+        text = ", ".join(map(printable, names[:2])) + (f" +{len(names) - 2}" if len(names) > 2 else "")
+        if not text:
+            return "" if self.kind == "layer" else self.kind
+        if not self.direct:
+            return f"under {text}"
+        return f"{text} ({self.state})" if self.kind == "container" else text
+
+
+class Whose(NamedTuple):
+    """Whose the layers of a home are."""
+
+    #: ``dockerd``, ``containers-storage``, ``overlay2``; "" where nobody's records were found.
+    engine: str
+    #: The folder of its records.
+    root: str
+    #: Whether it is at work; None where that can't be told.
+    running: Optional[bool]
+    #: By layer id.
+    layers: Mapping[str, OwnerFacts]
+
+    @property
+    def unowned(self):
+        """Ids of the layers that nobody needs (list of str)."""
+        return [id for id, owner in self.layers.items() if owner.kind == "unowned"]
 
 
 @dataclass(frozen=True)
@@ -170,9 +225,10 @@ class Snapshot:
     remarks: tuple[Remark, ...] = ()
     #: Bytes in use at each look, oldest first, by layer id; "" is the file system.
     history: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: NOTHING)
-    #: What the core says of health and owners; None where it does not say.
-    health: Optional[tuple[Remark, ...]] = None
-    owners: Optional[tuple[tuple[str, str], ...]] = None
+    #: What a check of the whole home found, worst first; None before the first one.
+    health: Optional[tuple[Finding, ...]] = None
+    #: None before anybody asked.
+    owners: Optional[Whose] = None
 
     @property
     def sized(self):
@@ -181,16 +237,39 @@ class Snapshot:
 
     @property
     def wrongs(self):
-        """Everything that is wrong: list of :class:`Remark`, those of the home first."""
-        found = [remark for remark in self.remarks if remark.wrong]
-        found.extend(_layer_wrongs(self.layers))
+        """Everything that is wrong: list of :class:`Remark`, worst first.
+
+        Where a check found a layer's fault, the check has the word; what came up since is added.
+        """
+        found = list(_findings(self.health)) if self.health else []
+        told = {remark.layer for remark in found}
+        found.extend(remark for remark in self.remarks if remark.wrong and "" not in told)
+        found.extend(remark for remark in _layer_wrongs(self.layers) if remark.layer not in told)
         for mount in self.mounts:
-            found.extend(remark for remark in mount.remarks if remark.wrong)
+            found.extend(remark for remark in mount.remarks if remark.wrong and remark.layer not in told)
         return found
+
+    @property
+    def notes(self):
+        """What is good to know of the home and is no wrong: list of :class:`Remark`."""
+        return [remark for remark in self.remarks if not remark.wrong]
+
+    def owner_of(self, layer):
+        """The :class:`OwnerFacts` of a layer; None where nobody knows, or nobody asked yet."""
+        return None if self.owners is None else self.owners.layers.get(layer)
 
     def mount_of(self, layer):
         """The :class:`MountFacts` of a layer, or None."""
         return next((mount for mount in self.mounts if mount.id == layer), None)
+
+
+@last_only
+def _findings(health):
+    return [
+        Remark(finding.evidence, finding.layer, True, finding.remedy, finding.code)
+        for finding in health
+        if finding.severity != "note"
+    ]
 
 
 @last_only

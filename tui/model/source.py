@@ -171,6 +171,12 @@ class HomeSource:
         )
         return self._snapshot
 
+    def with_examination(self, owners, findings):
+        """The Snapshot with what :func:`~.examine.examine` said; the same one where it said that before."""
+        if (owners, findings) != (self._snapshot.owners, self._snapshot.health):
+            self._snapshot = dataclasses.replace(self._snapshot, owners=owners, health=findings)
+        return self._snapshot
+
     # Parts
 
     def _facts(self, layer):

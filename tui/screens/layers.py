@@ -34,7 +34,7 @@ class LayersScreen(HomeScreen):
             "filter",
             "Filter",
             priority=True,  # done before the next key is given to whoever has the focus
-            tooltip="Show what matches only: words of ids, holders, or rw, ro, mounted, broken",
+            tooltip="Show what matches only: words of ids, owners, holders; or rw, ro, mounted, broken, unowned",
         ),
         Binding("escape", "clear", "Show all", tooltip="Forget the filter"),
         Binding("i", "facts", "Facts", tooltip="Show or hide all that is known of the layer"),
@@ -45,7 +45,7 @@ class LayersScreen(HomeScreen):
         with Horizontal():
             yield LayerGrid(id="layers")
             yield Panel("Layer", id="detail")
-        yield FilterBar("words of ids or holders; rw, ro, mounted, broken")
+        yield FilterBar("words of ids, owners, holders; rw, ro, mounted, broken, unowned")
 
     def check_action(self, action, parameters):
         """Keys show where they do something: typing needs no key for the filter, and no filter none to end it."""
@@ -154,7 +154,8 @@ CHILD_COLUMNS = [Column("Layer", 0), Column("Size", 10, right=True), Column("Kin
 def child_cells(snapshot, facts):
     """A layer in the list of those that stand on another one."""
     size, mount = snapshot.sizes.get(facts.id), snapshot.mount_of(facts.id)
-    name = (f" {printable(facts.name)}" if facts.name else "", "accent")
+    owner = snapshot.owner_of(facts.id)
+    name = (f" {printable(facts.name) if facts.name else owner.text if owner is not None else ''}", "accent")
     return [
         [(facts.title, "bad" if facts.layer.problems else ""), name],
         human_size(size) if size is not None else ("…", "dim"),
@@ -191,8 +192,9 @@ def detail_lines(snapshot, facts):
         lines.append([("made     ", "dim"), (time_text(facts.made), "")])
     lines.append([("link     ", "dim"), (f"l/{layer.link}" if layer.link else "none", "" if layer.link else "bad")])
     lines.append([("diff id  ", "dim"), (layer.diff_id or "unknown", "")])
-    mount = snapshot.mount_of(layer.id)
+    mount, told = snapshot.mount_of(layer.id), ()
     if mount is not None:
+        told = [remark.text for remark in mount.remarks]
         state = "mounted" if mount.mounted else "in another mount namespace" if mount.elsewhere else "not mounted"
         lines.append([("mount    ", "dim"), (state, "good" if mount.mounted else "")])
         lines.append([("held by  ", "dim"), (holders_text(mount.holders), "")])
@@ -200,8 +202,28 @@ def detail_lines(snapshot, facts):
             [("! " if remark.wrong else "· ", "bad" if remark.wrong else "dim"), (remark.text, "")]
             for remark in mount.remarks
         ]
-    if layer.problems:
-        lines += ["", ("Problems", "bad"), *([("! ", "bad"), (text, "")] for text in layer.problems)]
+    lines += owner_lines(snapshot.owner_of(layer.id))
+    wrongs = [remark for remark in snapshot.wrongs if remark.layer == layer.id and remark.text not in told]
+    if wrongs:
+        lines += ["", ("Problems", "bad")]
+    for remark in wrongs:
+        lines.append([("! ", "bad"), (remark.text, "")])
+        if remark.remedy:
+            lines.append([("  ", ""), (f"{remark.remedy}.", "dim")])
+    return lines
+
+
+def owner_lines(owner):
+    """Whose a layer is, and how that is known."""
+    if owner is None:
+        return [[("owner    ", "dim"), ("unknown", "dim")]]
+    names = printable(", ".join(owner.names))
+    what = owner.kind + (f", {owner.state}" if owner.state else "")
+    lines = [[("owner    ", "dim"), (f"{names}: {what}" if names else what, "warn" if owner.kind == "unowned" else "")]]
+    if owner.kind in ("unowned", "unknown"):
+        sure = "" if owner.certainty == "certain" else f" ({owner.certainty})"
+        lines.append([("         ", ""), (f"{owner.reason}{sure}", "dim")])
+    lines += [[("         ", ""), (printable(where), "dim")] for where in owner.evidence[:3]]
     return lines
 
 

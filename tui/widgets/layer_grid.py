@@ -13,6 +13,7 @@ from ..model.rows import ORDERS, arrange, children_of, find
 from .grid import Column, Grid
 from .spans import filled, fullness
 
+_OWNER_MEANINGS = {"unowned": "warn", "unknown": "dim"}
 _AGES = ((60, "s"), (60, "m"), (24, "h"), (365, "d"))
 
 
@@ -23,7 +24,7 @@ class LayerGrid(Grid):
 
     BINDINGS = [
         Binding("space", "fold", "Fold", tooltip="Hide or show what stands on this layer"),
-        Binding("s", "sort", "Sort", tooltip="Sort by the tree, size, age, depth or name, in turn"),
+        Binding("s", "sort", "Sort", tooltip="Sort by the tree, size, age, depth, name or owner, in turn"),
         Binding("u", "parent", "Parent", show=False, tooltip="Go to the layer this one stands on"),
         Binding("d", "child", "Children", show=False, tooltip="Go to a layer that stands on this one"),
     ]
@@ -75,7 +76,8 @@ class LayerGrid(Grid):
         if (
             same
             and (self.order != "size" or old.sizes is snapshot.sizes)
-            and (not self.filter or old.mounts is snapshot.mounts)
+            and (self.order != "owner" or old.owners is snapshot.owners)
+            and (not self.filter or (old.mounts is snapshot.mounts and old.owners is snapshot.owners))
         ):
             self.refresh()
         else:
@@ -141,10 +143,13 @@ class LayerGrid(Grid):
         if row.folded:
             line.append(("▸ ", "accent"))
         line.append((facts.title, "bad" if facts.layer.problems else ""))
-        if facts.name:
-            line.append((f" {printable(facts.name)}", "accent"))
         if facts.layer.problems:
             line.append((" ! " + facts.layer.problems[0], "bad"))
+        owner = self._snapshot.owner_of(facts.id)
+        if facts.name:
+            line.append((f" {printable(facts.name)}", "accent"))
+        elif owner is not None and owner.text:
+            line.append((f" {owner.text}", _OWNER_MEANINGS.get(owner.kind, "accent")))
         return line
 
     def _size_cell(self, key):

@@ -83,7 +83,7 @@ def test_folding_sorting_and_jumps(scripted, drive):
         assert layers.order == "size"
         assert layers.keys[0] == "shop-run"
         assert layers.current == "debian-12"
-        await pilot.press("s", "s", "s", "s")
+        await pilot.press("s", "s", "s", "s", "s")
         assert layers.order == "tree"
 
     drive(scripted(), script)
@@ -252,6 +252,22 @@ def test_the_mouse_chooses_opens_and_sorts(scripted, drive):
     drive(scripted(), script)
 
 
+def test_owners_stand_in_the_rows(scripted, drive):
+    async def script(app, pilot):
+        text = screen_text(app)
+        assert "shop-run shop (running)" in text
+        assert "shop-4.2 under shop:4.3" in text
+        assert "shop-test unowned" in text
+        await pilot.press("s", "s", "s", "s", "s")
+        layers = app.screen.query_one(LayerGrid)
+        assert layers.keys[:2] == ["shop-test", "torn"]
+        await pilot.press("g")
+        await pilot.pause()
+        assert "no container and no image needs it (likely)" in " ".join(panel_text(app, "#detail").split())
+
+    drive(scripted(), script, (200, 40))
+
+
 # The other screens
 
 
@@ -313,7 +329,8 @@ def test_health_lists_problems_and_goes_to_them(scripted, drive):
         await pilot.press("6")
         await pilot.pause()
         assert "its link file is empty" in screen_text(app)
-        assert "unknown" in panel_text(app, "#owners")
+        assert "dockerd, at work now" in panel_text(app, "#owners")
+        assert "1 layer is needed by nobody: 1.0 MiB" in panel_text(app, "#owners")
         await pilot.press("enter")
         await pilot.pause()
         assert app.current_mode == "layers"

@@ -13,8 +13,10 @@ import time
 
 import pytest
 from overlay2 import Driver
+from overlay2.health import Finding
 from overlay2_tui import headless
-from overlay2_tui.model import files, fleet, report
+from overlay2_tui.model import OwnerFacts, files, fleet, report
+from overlay2_tui.model.examine import Examiner
 from overlay2_tui.model.poller import Poller
 from overlay2_tui.model.rows import arrange, find
 from overlay2_tui.model.sizes import SizeKeeper
@@ -51,8 +53,11 @@ def test_reads_everything(driver):
     assert mount.processes == ()
     assert found.wrongs == []
     assert found.space.total > 0
-    assert found.health is None
-    assert found.owners is None
+    assert found.health == ()
+    assert found.owners.engine == "overlay2"
+    assert found.owner_of("top").text == "web"
+    assert found.owner_of("base").text == ""
+    assert found.owner_of("base").names == ("web",)
 
 
 def test_changes_nothing(driver, run_root):
@@ -212,6 +217,7 @@ def test_a_chain_of_128(home):
 
 
 def test_json_round_trip(driver, real_tmp):
+    open(os.path.join(driver.home, "middle/link"), "w").close()
     found = headless.gather(driver.home)
     file = real_tmp / "ship.json"
     file.write_text(report.as_json([found]))
@@ -221,6 +227,8 @@ def test_json_round_trip(driver, real_tmp):
     assert dict(again.sizes) == dict(found.sizes)
     assert again.mounts[0].holders == found.mounts[0].holders
     assert again.status == found.status
+    assert again.health == found.health
+    assert again.owners == found.owners._replace(layers=dict(found.owners.layers))
 
 
 @pytest.mark.parametrize("wrap", [lambda r: r, lambda r: {"ship": r}, lambda r: {"plays": [{"tasks": [{"hosts": {"ship": r}}]}]}])
@@ -309,6 +317,55 @@ def test_orders_folds_and_filters():
     assert find(snapshot, "40") == set()
 
 
+def test_unowned_first():
+    snapshot = scripted.snapshot()
+    assert [row.id for row in arrange(snapshot, "owner")][:2] == ["shop-test", "torn"]
+    assert find(snapshot, "unowned") == {"shop-test"}
+    assert find(snapshot, "registry") == {"debian-12"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "text"),
+    [
+        (OwnerFacts("container", ("web", "db"), ("web",), "running"), "web (running)"),
+        (OwnerFacts("image", ("shop:4", "shop:5"), ()), "under shop:4, shop:5"),
+        (OwnerFacts("image", ("a:1", "a:2", "a:3"), ("a:1", "a:2", "a:3"), "tagged"), "a:1, a:2 +1"),
+        (OwnerFacts("image"), "image"),
+        (OwnerFacts("layer", ("web",)), ""),
+        (OwnerFacts("layer", ("web",), ("web",)), "web"),
+        (OwnerFacts("unowned"), "unowned"),
+        (OwnerFacts("unknown"), "owner unknown"),
+        (OwnerFacts("container", ("\x1b[31m",), ("\x1b[31m",), "dead"), "\\x1b[31m (dead)"),
+    ],
+)
+def test_an_owner_in_a_few_words(owner, text):
+    assert owner.text == text
+
+
+def test_the_check_has_the_word_on_layers_that_it_found_wrong():
+    finding = Finding("link-empty", "torn", "/x/torn/link", "its link file is empty", "Write the name into it")
+    note = Finding("digest-unverifiable", "web", "/x/web", "no tar-split record", "")
+    snapshot = scripted.snapshot(health=(finding, note))
+    assert [(one.layer, one.remedy) for one in snapshot.wrongs] == [("torn", "Write the name into it")]
+    layers = {**snapshot.layers, "new": scripted.layer("new", problems=("its link file is missing",))}
+    assert [one.layer for one in scripted.snapshot(health=(finding,), layers=layers).wrongs] == ["torn", "new"]
+
+
+def test_an_examiner_asks_when_something_changed_and_ends():
+    looks = []
+    examiner = Examiner(lambda: looks.append(1))
+    thread = threading.Thread(target=examiner.run)
+    thread.start()
+    try:
+        wait(looks, lambda _last: len(looks) == 1)
+        examiner.ask()
+        wait(looks, lambda _last: len(looks) == 2)
+    finally:
+        examiner.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def test_a_loop_of_parents_ends():
     layers = {"a": scripted.layer("a", ["b"]), "b": scripted.layer("b", ["a"])}
     assert [row.id for row in arrange(scripted.snapshot(layers=layers))] == ["a", "b"]
@@ -364,7 +421,7 @@ def follow(driver):
     """A poller on the driver's home, running; its Snapshots come to a list."""
     seen = []
     poller = Poller(HomeSource(driver.home), seen.append)
-    threads = [threading.Thread(target=poller.run), threading.Thread(target=poller.run_sizes)]
+    threads = [threading.Thread(target=run) for run in (poller.run, poller.run_sizes, poller.run_checks)]
     for thread in threads:
         thread.start()
     yield poller, seen
@@ -400,6 +457,17 @@ def test_follows_layers_mounts_and_holders(driver, follow, report):
     os.unlink(os.path.join(driver.home, "base/link"))
     taken["damage"] = wait(seen, lambda s: s.layers["base"].layer.problems)
     report("overlay2-tui shows " + ", ".join(f"{what} after {seconds:.2f} s" for what, seconds in taken.items()))
+
+
+def test_owners_and_findings_follow(driver, follow):
+    _poller, seen = follow
+    wait(seen, lambda s: s.owners is not None and s.health == (), 30)
+    driver.create_read_write("new", "middle")
+    driver.get("new", holder="job")
+    open(os.path.join(driver.home, "middle/link"), "w").close()
+    wait(seen, lambda s: (owner := s.owner_of("new")) is not None and owner.text == "job" and s.health, 60)
+    assert [finding.code for finding in seen[-1].health if finding.layer == "middle"] == ["link-empty"]
+    driver.put_all("new")
 
 
 def test_rests_when_paused_and_catches_up(driver, follow):

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whose the layers are, and what a check of the whole home finds: slow questions, asked in a thread of their own.
+
+They cost a second or so for each thousand layers. So they wait until a change has settled, and each answer is followed
+by a rest in which asking takes less than a twentieth of a core, or a three hundredth where nothing changes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from overlay2 import Overlay2Error
+
+from .sizes import be_polite
+from .snapshot import OwnerFacts, Whose
+
+#: Seconds for a change to settle; the least seconds between two looks where nothing is seen to change.
+_SETTLE, _LEAST_REST = 2.0, 30.0
+#: The rest after a look, in times of what it took: where something changed, and where nothing did.
+_BUSY_REST, _REST = 20.0, 300.0
+
+
+def examine(driver):
+    """Owners and findings: (:class:`~.snapshot.Whose`, tuple of ``overlay2.health.Finding``).
+
+    :raises Overlay2Error, OSError: the home can't be listed.
+    """
+    from overlay2 import health, owners  # not before the first picture stands
+
+    report = owners.resolve(driver)
+    return whose(report), tuple(health.check(driver, ownership=report))
+
+
+def whose(report):
+    """What an ``overlay2.owners.Report`` says, as a :class:`~.snapshot.Whose`."""
+    layers = {id: _owner_facts(ownership) for id, ownership in report.layers.items()}
+    return Whose(report.engine, report.root, report.running, layers)
+
+
+def _owner_facts(ownership):
+    # A layer that was made for its own sake is its own owner.
+    others = [owner for owner in ownership.owners if owner.names or owner.kind != "layer"]
+    return OwnerFacts(
+        kind=ownership.kind,
+        names=_names(others),
+        direct=_names(owner for owner in others if owner.direct),
+        state=ownership.state,
+        certainty=ownership.certainty,
+        reason=ownership.reason,
+        evidence=tuple(map(str, ownership.evidence)),
+    )
+
+
+def _names(owners):
+    return tuple(dict.fromkeys(name for owner in owners for name in owner.names or (owner.title,)))
+
+
+class Examiner:
+    """Asks when something changed, and now and then without that. Its methods may be called from any thread.
+
+    :param look: called without arguments; does the work, and may raise what :func:`examine` raises.
+    """
+
+    def __init__(self, look, clock=time.monotonic):
+        self._look = look
+        self._clock = clock
+        self._news = threading.Event()
+        self._stopped = self._paused = False
+        self._due = self._earliest = 0.0
+
+    def ask(self):
+        """Something changed."""
+        self._due = min(self._due, max(self._earliest, self._clock() + _SETTLE))
+        self._news.set()
+
+    def pause(self, paused):
+        """Rest, or go on."""
+        self._paused = paused
+        self._news.set()
+
+    def stop(self):
+        """End :meth:`run`, once a look that has begun is done."""
+        self._stopped = True
+        self._news.set()
+
+    def run(self):
+        """Work until :meth:`stop`."""
+        be_polite()
+        while not self._stopped:
+            wait = None if self._paused else self._due - self._clock()
+            if wait is None or wait > 0:
+                self._news.wait(wait)
+                self._news.clear()
+                continue
+            started = self._clock()
+            self._due = float("inf")
+            try:
+                self._look()
+            except (Overlay2Error, OSError):
+                pass  # the thread that follows the home says so
+            now = self._clock()
+            self._earliest = now + _BUSY_REST * (now - started)
+            self._due = min(max(self._due, self._earliest), now + max(_LEAST_REST, _REST * (now - started)))
