@@ -158,6 +158,19 @@ def layer_record(home, layer, size=None):
     }
 
 
+def finding_record(finding):
+    """A finding of ``health`` as the modules return it (dict)."""
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "layer": plain_text(finding.layer),
+        "path": plain_text(finding.path),
+        "evidence": plain_text(finding.evidence),
+        "remedy": plain_text(finding.remedy),
+        "repairable": finding.repairable,
+    }
+
+
 def quota_record(usage):
     """A quota as the modules return it (dict of int, sizes in bytes), or None."""
     return None if usage is None else dict(usage._asdict())

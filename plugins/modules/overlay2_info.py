@@ -26,13 +26,24 @@ options:
   gather:
     description:
       - What to tell. Each has a key of its name in the result.
+      - V(owners) tells whose each layer is, from the records of the engine that made the home (dockerd,
+        containers/storage, this collection) and from the mounts of all mount namespaces; and which are nobody's.
+      - V(health) checks the home and all of its layers.
     type: list
     elements: str
-    choices: [status, layers, mounts, quota]
+    choices: [status, layers, mounts, quota, owners, health]
     default: [status, layers, mounts]
+  deep:
+    description:
+      - With V(health) in O(gather), also recompute the digests that are on record, which reads every file of those
+        layers.
+    type: bool
+    default: false
 seealso:
   - module: strata.overlay2.overlay2_layer
   - module: strata.overlay2.overlay2_mount
+  - module: strata.overlay2.overlay2_prune
+  - module: strata.overlay2.overlay2_repair
 """
 
 EXAMPLES = r"""
@@ -50,6 +61,20 @@ EXAMPLES = r"""
 - name: Fail if a layer is damaged
   ansible.builtin.assert:
     that: overlay2.layers | map(attribute='problems') | flatten | length == 0
+
+- name: Whose are the folders in Docker's home, and is something wrong with it?
+  strata.overlay2.overlay2_info:
+    home: /var/lib/docker/overlay2
+    gather: [owners, health]
+  register: docker_home
+
+- name: Nobody's layers
+  ansible.builtin.debug:
+    msg: "{{ docker_home.owners.layers | selectattr('kind', 'equalto', 'unowned') | map(attribute='id') }}"
+
+- name: Fail if something is broken
+  ansible.builtin.assert:
+    that: docker_home.health | selectattr('severity', 'equalto', 'error') | length == 0
 
 - name: Does dockerd's home have native diff?
   strata.overlay2.overlay2_info:
@@ -186,6 +211,110 @@ quota:
       description: Files and folders in use.
       type: int
       sample: 5
+owners:
+  description: Whose the layers are.
+  returned: success and V(owners) in O(gather)
+  type: dict
+  contains:
+    engine:
+      description: Whose home it is, V(dockerd), V(containers-storage), V(overlay2) (this collection), or empty.
+      type: str
+      sample: dockerd
+    root:
+      description: The folder of the engine's records.
+      type: str
+      sample: /var/lib/docker
+    running:
+      description: Whether the engine is at work on the home now; null if that can't be told.
+      type: bool
+      sample: true
+    counts:
+      description: The number of layers by kind.
+      type: dict
+      sample: {container: 7, image: 12, build-cache: 3, layer: 0, mount: 0, unowned: 1, unknown: 0}
+    problems:
+      description: Records of the engine that can't be read. Layers that they may be about are V(unknown).
+      type: list
+      elements: str
+      sample: []
+    layers:
+      description: An entry for each layer, sorted by name.
+      type: list
+      elements: dict
+      contains:
+        id:
+          description: The layer's name.
+          type: str
+          sample: 3f3750ebbcb6f72ba299173aefa13d918dd719de25ab1768107596e84ad6fa6f
+        kind:
+          description:
+            - What its strongest owner is, V(container), V(image), V(build-cache), V(layer) (made for its own sake, by
+              this collection for one) or V(mount) (something has it mounted that no record explains).
+            - V(unowned) if nobody needs it, V(unknown) if that can't be told.
+          type: str
+          sample: image
+        names:
+          description: Image tags, container names, build steps, holders.
+          type: list
+          elements: str
+          sample: [shop:4.2]
+        state:
+          description: State of the strongest owner, as V(running), V(exited), V(tagged), V(dangling).
+          type: str
+          sample: tagged
+        certainty:
+          description: V(certain), V(likely) or V(none).
+          type: str
+          sample: certain
+        reason:
+          description: What makes it so, one sentence.
+          type: str
+          sample: it is below a layer of image shop:4.2 (tagged)
+        evidence:
+          description: Where that is written, a file and the field in it.
+          type: list
+          elements: str
+          sample: ["/var/lib/docker/image/overlay2/repositories.json: Repositories.shop.shop:4.2"]
+        owners:
+          description: All its owners, the strongest first, with their C(kind), C(id), C(names), C(state) and C(direct).
+          type: list
+          elements: dict
+          sample:
+            - {kind: image, id: "sha256:7de041b4", names: [shop:4.2], state: tagged, direct: false}
+health:
+  description: What is wrong with the home, worst first.
+  returned: success and V(health) in O(gather)
+  type: list
+  elements: dict
+  contains:
+    code:
+      description: What it is, as V(link-empty), V(lower-layer-missing), V(merged-leftover).
+      type: str
+      sample: link-empty
+    severity:
+      description: V(error) if a layer can't be used for it, V(warning) if it can, V(note).
+      type: str
+      sample: error
+    layer:
+      description: The layer's name, empty for the home itself.
+      type: str
+      sample: shop-run
+    path:
+      description: The file or folder.
+      type: str
+      sample: /var/lib/overlay2/shop-run/link
+    evidence:
+      description: What is there, and what should be.
+      type: str
+      sample: its link file is empty, as after a power cut, and l/5C7HYQ3TTGZEXY2KBCFVBT4LQN leads to it
+    remedy:
+      description: What to do.
+      type: str
+      sample: Write that name into it
+    repairable:
+      description: Whether M(strata.overlay2.overlay2_repair) mends it.
+      type: bool
+      sample: true
 error:
   description: Class of the driver's error, to tell cases apart in a rescue section.
   returned: failure of the driver
@@ -210,7 +339,13 @@ remedy:
 
 import os
 
-from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, layer_record, quota_record
+from ansible_collections.strata.overlay2.plugins.module_utils._module import (
+    DriverModule,
+    finding_record,
+    layer_record,
+    plain_text,
+    quota_record,
+)
 
 
 def gather_status(driver):
@@ -250,7 +385,59 @@ def gather_quota(driver):
     return [dict(quota_record(layer.quota), id=layer.id) for layer in driver.layers() if layer.quota]
 
 
+def gather_owners(report):
+    """Whose the layers are (dict)."""
+    return {
+        "engine": report.engine,
+        "root": plain_text(report.root),
+        "running": report.running,
+        "counts": report.counts(),
+        "problems": [plain_text(str(problem)) for problem in report.problems],
+        "layers": [ownership_record(ownership) for ownership in report.layers.values()],
+    }
+
+
+def ownership_record(ownership):
+    """Whose a layer is, as the module returns it (dict)."""
+    return {
+        "id": plain_text(ownership.layer),
+        "kind": ownership.kind,
+        "names": [plain_text(name) for name in ownership.names],
+        "state": ownership.state,
+        "certainty": ownership.certainty,
+        "reason": plain_text(ownership.reason),
+        "evidence": [plain_text(str(evidence)) for evidence in ownership.evidence],
+        "owners": [owner_record(owner) for owner in ownership.owners],
+    }
+
+
+def owner_record(owner):
+    """An owner as the module returns it (dict)."""
+    return {
+        "kind": owner.kind,
+        "id": plain_text(owner.id),
+        "names": [plain_text(name) for name in owner.names],
+        "state": owner.state,
+        "direct": owner.direct,
+    }
+
+
+def gather_checked(driver, topics, deep):
+    """Owners and health (dict), as far as they are asked for: health needs the owners too, which take the time once."""
+    # Imported here: whoever asks for status and layers alone does not pay for it.
+    from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import health, owners
+
+    report = owners.resolve(driver)
+    found = {}
+    if "owners" in topics:
+        found["owners"] = gather_owners(report)
+    if "health" in topics:
+        found["health"] = [finding_record(finding) for finding in health.check(driver, deep, report)]
+    return found
+
+
 GATHERERS = {"status": gather_status, "layers": gather_layers, "mounts": gather_mounts, "quota": gather_quota}
+CHECKED = ("owners", "health")
 
 
 def manage(module):
@@ -258,8 +445,11 @@ def manage(module):
     topics = module.params["gather"]
     driver = module.open_driver(read_only=True)
     if driver is None:
-        return dict({topic: {} if topic == "status" else [] for topic in topics}, exists=False)
-    return dict({topic: GATHERERS[topic](driver) for topic in topics}, exists=True)
+        return dict({topic: {} if topic in ("status", "owners") else [] for topic in topics}, exists=False)
+    result = {topic: GATHERERS[topic](driver) for topic in topics if topic in GATHERERS}
+    if any(topic in CHECKED for topic in topics):
+        result.update(gather_checked(driver, topics, module.params["deep"]))
+    return dict(result, exists=True)
 
 
 def main():
@@ -267,9 +457,10 @@ def main():
         "gather": {
             "type": "list",
             "elements": "str",
-            "choices": ["status", "layers", "mounts", "quota"],
+            "choices": ["status", "layers", "mounts", "quota", "owners", "health"],
             "default": ["status", "layers", "mounts"],
         },
+        "deep": {"type": "bool", "default": False},
     }).run(manage)
 
 

@@ -13,13 +13,14 @@ MAGIC = 0xED0CDAED
 def write(path, tree, *, page_size=4096, entries_per_page=None, inline_below=0, transaction=7):
     """Make a database of *tree*: nested dicts of bytes to bytes or dict.
 
-    *entries_per_page*: more make branch pages above several leaves. *inline_below*: buckets of fewer bytes than this that
-    hold no buckets lie in their parent's page.
+    *entries_per_page*: more make branch pages above several leaves. *inline_below*: buckets of fewer bytes than this
+    that hold no buckets lie in their parent's page.
     """
     pages = _Pages(page_size, entries_per_page, inline_below)
     root = pages.bucket(tree)
     content = b"".join(pages.done)
-    heads = [_meta(page_size, number, root, 4 + len(content) // page_size, transaction - 1 + number) for number in (0, 1)]
+    count = 4 + len(content) // page_size
+    heads = [_meta(page_size, number, root, count, transaction - 1 + number) for number in (0, 1)]
     blank = [PAGE.pack(number, flags, 0, 0).ljust(page_size, b"\0") for number, flags in ((2, 0x10), (3, 0x02))]
     with open(path, "wb") as target:
         target.write(b"".join(heads + blank) + content)

@@ -164,7 +164,7 @@ def build_cache(made, **more):
 
 
 def containers_storage(root):
-    """A graph root of containers/storage: an image, a container, a named layer, and garbage with a record and without."""
+    """A graph root of containers/storage: image, container, named layer, and garbage with a record and without."""
     made = Made(os.path.join(root, "storage", "overlay"), "containers-storage")
     os.makedirs(made.root)
     _layers(made, {

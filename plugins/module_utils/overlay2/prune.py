@@ -97,12 +97,7 @@ def perform(driver, planned, foreign=False):
     :raises EngineRunning: it is another engine's home, and that is at work, or ``foreign`` is not set.
     :raises Overlay2Error: the file system refused; what was removed before that is gone.
     """
-    if planned.engine in (owners.DOCKERD, owners.CONTAINERS_STORAGE) and not foreign:
-        raise EngineRunning(
-            "the home is %s's, and nothing is removed from it unless that is asked for" % planned.engine,
-            path=driver.home,
-            remedy="Stop the engine, and say that its home is meant (foreign)",
-        )
+    refuse_foreign(planned, driver.home, foreign)
     done = []
     with standstill(driver.home, planned.engine):
         remover = _Remover(driver)
@@ -111,6 +106,19 @@ def perform(driver, planned, foreign=False):
                 done.append(candidate)
         remover.drop_mount_records()
     return done
+
+
+def refuse_foreign(planned, home, foreign):
+    """Refuse to remove anything from another engine's home where that is not asked for.
+
+    :raises EngineRunning: so.
+    """
+    if planned.engine in (owners.DOCKERD, owners.CONTAINERS_STORAGE) and not foreign:
+        raise EngineRunning(
+            "the home is %s's, and nothing is removed from it unless that is asked for" % planned.engine,
+            path=home,
+            remedy="Stop the engine, and say that its home is meant (foreign)",
+        )
 
 
 class _Remover:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Each kind of damage, on each engine's home: found, typed, mended only where that is proven, and nothing made worse."""
+"""Each kind of damage, on each engine's home: found, typed, mended only where that is proven, nothing made worse."""
 from __future__ import annotations
 
 import os

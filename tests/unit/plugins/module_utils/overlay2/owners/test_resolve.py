@@ -4,6 +4,7 @@
 """Owners on homes made by hand: who, with what evidence, how sure, and what is unknown rather than unowned."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -176,7 +177,8 @@ def test_an_unreadable_file_of_containers_storage(containers, what):
     assert found["orphan"] == "unknown"
     if what == "layers":
         assert found["lost"] == "unknown"
-    assert "unowned" not in {kind for name, kind in found.items() if containers.truth[containers.ids[name]] != "unowned"}
+    truth = {name: containers.truth[id] for name, id in containers.ids.items()}
+    assert "unowned" not in {kind for name, kind in found.items() if truth[name] != "unowned"}
 
 
 def test_volatile_files_count(containers):
@@ -266,9 +268,8 @@ def test_a_home_of_nobody_knows_nothing(real_tmp):
 
 def locked(path, how="flock"):
     """Hold a lock on a file in another process, for the length of a ``with`` block."""
-    import contextlib
-
-    script = f"import fcntl,sys; f=open({path!r},'r+'); fcntl.{how}(f, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    script = f"import fcntl,sys; f=open({path!r},'r+'); fcntl.{how}(f, fcntl.LOCK_EX)"
+    script += "; print(flush=True); sys.stdin.read()"
 
     @contextlib.contextmanager
     def holding():

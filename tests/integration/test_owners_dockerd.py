@@ -1,0 +1,252 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Owners and a prune on a home that a real dockerd made: at work, stopped, killed, and killed while it was removing."""
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from overlay2 import Driver, health, owners, prune
+from overlay2.errors import EngineRunning
+from peers import dockerd, environment, material, need
+
+pytestmark = [pytest.mark.root, pytest.mark.interop, pytest.mark.slow, pytest.mark.time_limit(300)]
+
+
+@pytest.fixture
+def docker():
+    with dockerd.running() as daemon:
+        yield daemon
+
+
+def resolve(docker):
+    return owners.resolve(Driver(docker.home, read_only=True, probe=False))
+
+
+def truth(docker):
+    """Layer folders that the daemon itself says it needs for images and containers: id to what for."""
+    found = {}
+    for image in docker.json("GET", "/images/json", {"all": "1"}):
+        data = docker.json("GET", f"/images/{image['Id']}/json")["GraphDriver"]["Data"]
+        if data:
+            found.update(dict.fromkeys(dockerd.layer_ids(data), "image"))
+    for container in docker.json("GET", "/containers/json", {"all": "1"}):
+        data = docker.json("GET", f"/containers/{container['Id']}/json")["GraphDriver"]["Data"]
+        found.update(dict.fromkeys(dockerd.layer_ids(data), "container"))
+    return found
+
+
+def folders(docker):
+    return {name for name in os.listdir(docker.home) if name not in ("l", "backingFsBlockDev")}
+
+
+def build(docker, folder, reference, text, buildkit):
+    """``docker build`` of three layers with *text* in the last, by BuildKit or by the classic builder."""
+    os.makedirs(folder, exist_ok=True)
+    shutil.copy(shutil.which("busybox"), os.path.join(folder, "busybox"))
+    with open(os.path.join(folder, "text"), "w") as target:
+        target.write(text)
+    with open(os.path.join(folder, "Dockerfile"), "w") as target:
+        target.write(
+            'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox","mkdir","/made"]\n'
+            'COPY text /text\nCMD ["/bin/busybox","sleep","1000"]\n'
+        )
+    need("/usr/bin/docker")  # Debian's: later ones need a plugin to build
+    variables = environment(DOCKER_BUILDKIT=str(int(buildkit)), DOCKER_HOST="unix://" + docker.socket)
+    command = ["/usr/bin/docker", "build", "--network=none", "-t", reference, folder]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def crash(docker):
+    """End dockerd and its containerd as a power cut would, running containers included."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(docker._process.pid, signal.SIGKILL)
+    docker._process.wait()
+    docker._process = None
+    deadline = time.monotonic() + 20
+    while docker._kill_rest() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def assert_right(docker, report_line, needed, unowned=0):
+    """No layer that the daemon needs is called unowned, or unknown; gives the report."""
+    report = resolve(docker)
+    wrong = [layer for layer in needed if report.layers[layer].kind in ("unowned", "unknown")]
+    assert wrong == []
+    assert not report.problems
+    report_line(f"owners, dockerd: {len(report.layers)} layers, {report.counts()}, of {len(needed)} needed 0 wrong")
+    if unowned is not None:
+        assert len(report.unowned()) == unowned, report.unowned()
+    return report
+
+
+def test_images_containers_and_build_cache(docker, real_tmp, report):
+    build(docker, str(real_tmp / "classic"), "shop:1", "one", buildkit=False)
+    first = docker.json("GET", "/images/shop:1/json")["Id"]
+    build(docker, str(real_tmp / "classic"), "shop:1", "two", buildkit=False)  # the tag moves
+    build(docker, str(real_tmp / "kit"), "kit:1", "three", buildkit=True)
+    build(docker, str(real_tmp / "kit"), "kit:1", "four", buildkit=True)
+    running = docker.run("shop:1")
+    created = docker.create("kit:1", "/bin/busybox", "true")
+    ended = docker.run("kit:1", "/bin/busybox", "true")
+    docker.wait(ended)
+    gone = docker.run(first, "/bin/busybox", "sleep", "1000")
+    docker.remove(gone)
+
+    needed = truth(docker)
+    found = assert_right(docker, report, needed)
+    assert found.running is True
+    assert set(found.layers) == folders(docker)
+    for id, state in ((running, "running"), (created, "created"), (ended, "exited")):
+        inspect = docker.json("GET", f"/containers/{id}/json")
+        layer = dockerd.layer_ids(inspect["GraphDriver"]["Data"])[-1]
+        assert (found.layers[layer].names, found.layers[layer].state) == ((inspect["Name"][1:],), state)
+    for reference in ("shop:1", "kit:1"):
+        for layer in dockerd.layer_ids(docker.json("GET", f"/images/{reference}/json")["GraphDriver"]["Data"]):
+            assert reference in found.layers[layer].names
+    dangling = dockerd.layer_ids(docker.json("GET", f"/images/{first}/json")["GraphDriver"]["Data"])[-1]
+    assert (found.layers[dangling].kind, found.layers[dangling].state) == ("image", "dangling")
+    assert [str(each) for each in health.check(Driver(docker.home, read_only=True, probe=False), deep=True)] == []
+
+    crash(docker)
+    found = assert_right(docker, report, needed)
+    assert (found.running, set(found.layers)) == (False, folders(docker))
+    docker.start()
+    needed = truth(docker)
+    before = folders(docker)
+    cached = {layer for layer, owned in resolve(docker).layers.items() if owned.kind == "build-cache"}
+    docker.json("POST", "/build/prune", {"all": "1"})
+    assert before - folders(docker) == cached  # what was said to be build cache, and no more, went with it
+    docker.stop()
+    assert_right(docker, report, set(needed) & folders(docker))
+
+
+def test_orphans_of_a_killed_engine_and_their_prune(docker, real_tmp, report):
+    archive = str(real_tmp / "base.tar")
+    material.base_archive(archive, str(real_tmp))
+    docker.import_image(archive, "keep:1")
+    build(docker, str(real_tmp / "kept"), "kept:1", "kept", buildkit=True)
+    kept = docker.run("kept:1", "/bin/busybox", "true")
+    docker.wait(kept)
+    saved = real_tmp / "doomed.tar"
+    orphans = 0
+    for attempt in range(8):
+        for number in range(6):
+            build(docker, str(real_tmp / "doomed"), f"doomed:{number}", f"{attempt} {number}", buildkit=False)
+        if not saved.exists():
+            with open(saved, "wb") as target:
+                docker._request("GET", "/images/get", {"names": "doomed:5"}, into=target)
+            again = docker.json("GET", "/images/doomed:5/json")["Id"]
+        victims = [f"doomed:{number}" for number in range(6)]
+        removing = threading.Thread(target=_remove_images, args=(docker, victims))
+        making = threading.Thread(target=_make_containers, args=(docker, "kept:1"))
+        removing.start()
+        making.start()
+        time.sleep(0.02 + 0.05 * attempt)
+        crash(docker)
+        removing.join()
+        making.join()
+        orphans = len(resolve(docker).unowned())
+        if orphans:
+            break
+        docker.start()
+    assert orphans, "no orphan arose in all attempts"
+
+    driver = Driver(docker.home, read_only=True, probe=False)
+    planned = prune.plan(driver)
+    assert {candidate.layer for candidate in planned.candidates} == {each.layer for each in resolve(docker).unowned()}
+    report(f"prune, dockerd: {len(planned.candidates)} orphans, {planned.size} bytes, after {attempt + 1} kills")
+    before = folders(docker)
+    with pytest.raises(EngineRunning, match="unless that is asked for"):
+        prune.perform(driver, planned)
+    docker.start()
+    # The engine finishes removals of its own at its start; what is left is refused while it runs.
+    with pytest.raises(EngineRunning, match="at work"):
+        prune.perform(driver, planned, foreign=True)
+    assert_right(docker, report, truth(docker), unowned=None)
+    docker.stop()
+    assert folders(docker) <= before
+    planned = prune.plan(driver)
+    size_before = _size(docker.home)
+    done = prune.perform(driver, planned, foreign=True)
+    assert [each.layer for each in done] == [each.layer for each in planned.candidates]
+    assert size_before - _size(docker.home) >= planned.size
+    assert not {each.layer for each in done} & folders(docker)
+    assert resolve(docker).unowned() == []
+    assert prune.plan(driver).candidates == ()
+    assert [finding.code for finding in health.check(driver) if finding.severity == "error"] == []
+
+    docker.start()
+    complaints = docker.complaints()
+    docker.load(str(saved))  # its layers, of which the records went with the folders, are made anew
+    assert docker.json("GET", "/images/doomed:5/json")["Id"] == again
+    for reference in ("doomed:5", "kept:1"):
+        docker.wait(docker.run(reference, "/bin/busybox", "cat", "/text"))
+    docker.save("keep:1", _empty(real_tmp / "saved"))
+    assert docker.complaints() == complaints
+    assert_right(docker, report, truth(docker), unowned=None)
+
+
+def test_a_layer_that_a_killed_load_left(docker, real_tmp, report):
+    archive = str(real_tmp / "base.tar")
+    material.base_archive(archive, str(real_tmp))
+    half = str(real_tmp / "half.tar")
+    with open(archive, "rb") as source, open(half, "wb") as target:
+        target.write(source.read(os.path.getsize(archive) // 2))
+    os.mkfifo(real_tmp / "pipe")
+    pipe = str(real_tmp / "pipe")
+    loading = threading.Thread(target=_import, args=(docker, pipe))
+    loading.start()
+    with open(pipe, "wb") as target, open(half, "rb") as source:
+        target.write(source.read())
+        target.flush()
+        deadline = time.monotonic() + 20
+        while not folders(docker) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (layer,) = folders(docker)
+        found = resolve(docker)
+        assert found.layers[layer].kind == "unknown"  # the engine is making it at this moment
+        crash(docker)
+    loading.join()
+    found = resolve(docker).layers[layer]
+    report(f"owners, dockerd: a layer of a killed import is {found.kind}, {found.certainty}: {found.reason}")
+    assert (found.kind, found.certainty) == ("unowned", "certain")
+    driver = Driver(docker.home, read_only=True, probe=False)
+    assert [each.layer for each in prune.perform(driver, prune.plan(driver), foreign=True)] == [layer]
+    docker.start()
+    docker.import_image(archive, "base:1")
+    assert_right(docker, report, truth(docker))
+
+
+def _import(docker, path):
+    with contextlib.suppress(Exception):
+        docker.import_image(path, "base:1")
+
+
+def _remove_images(docker, references):
+    for reference in references:
+        with contextlib.suppress(Exception):
+            docker.json("DELETE", f"/images/{reference}", {"force": "1"})
+
+
+def _make_containers(docker, reference):
+    with contextlib.suppress(Exception):
+        for _number in range(20):
+            docker.remove(docker.create(reference, "/bin/busybox", "true"))
+
+
+def _size(folder):
+    return sum(os.lstat(os.path.join(at, name)).st_size for at, _folders, files in os.walk(folder) for name in files)
+
+
+def _empty(folder):
+    folder.mkdir()
+    return str(folder)
