@@ -88,12 +88,11 @@ class Actions:
         if not isinstance(screen, HomeScreen):
             return
         focused = self.focused
-        sections = [(screen.MODE.capitalize(), screen.HELP, _own(screen))]
+        sections = [(screen.MODE.capitalize(), screen.HELP, own_bindings(type(screen)))]
         if focused is not None and not isinstance(focused, Input):
-            sections.append(("Here", getattr(type(focused), "HELP", "") or "", _own(focused)))
-        sections.append(
-            ("Everywhere", "Ctrl+P opens the palette: every command by its name. The mouse works too.", _own(self))
-        )
+            sections.append(("Here", getattr(type(focused), "HELP", "") or "", own_bindings(type(focused))))
+        everywhere = "Ctrl+P opens the palette: every command by its name. The mouse works too."
+        sections.append(("Everywhere", everywhere, own_bindings(type(self))))
         self.push_screen(Help(help_lines(sections)))
 
     def get_system_commands(self, screen):
@@ -104,7 +103,7 @@ class Actions:
         owners = [self, screen] + ([self.focused] if self.focused is not None else [])
         seen = {"Quit"}
         for owner in owners:
-            for binding in _own(owner):
+            for binding in own_bindings(type(owner)):
                 if binding.description and binding.description not in seen:
                     seen.add(binding.description)
                     yield SystemCommand(binding.description, binding.tooltip, self._runner(owner, binding.action))
@@ -190,11 +189,15 @@ class Actions:
         self.bring_up_to_date()
 
 
-def _own(owner):
-    """The bindings that the program itself gives to the app, a screen or a widget, one for each key."""
+def own_bindings(owner, below=object):
+    """The bindings that the program itself gives to the app, a screen or a widget, one for each key.
+
+    :param owner: its class.
+    :param below: leave out what this class has.
+    """
     found = []
-    for cls in type(owner).__mro__:
-        if not cls.__module__.startswith(__package__):
+    for cls in owner.__mro__:
+        if not cls.__module__.startswith(__package__) or issubclass(below, cls):
             continue
         for binding in cls.__dict__.get("BINDINGS", ()):
             found += [binding.with_key(key.strip()) for key in binding.key.split(",")]

@@ -108,20 +108,25 @@ def key_name(key):
     return key.replace("ctrl+", "Ctrl+").replace("shift+", "Shift+")
 
 
+def by_command(bindings):
+    """Keys by what they do: dict of (description, tooltip) to a list of keys."""
+    keys = {}
+    for binding in bindings:
+        keys.setdefault((binding.description, binding.tooltip), []).append(binding.key)
+    return keys
+
+
 def help_lines(sections):
     """The help: sections of (title, text, bindings), each binding once with all its keys."""
     lines = []
     for title, text, bindings in sections:
-        keys = {}
-        for binding in bindings:
-            if binding.description:
-                keys.setdefault((binding.description, binding.tooltip), []).append(key_name(binding.key))
-        if not keys and not text:
+        commands = by_command(bindings)
+        if not commands and not text:
             continue
         lines += [(title, "title")]
         if text:
             lines.append((text, ""))
-        for (description, tooltip), names in keys.items():
-            lines.append([(f"  {' '.join(names):<14}", "accent"), (tooltip or description, "")])
+        for (_description, tooltip), keys in commands.items():
+            lines.append([(f"  {' '.join(map(key_name, keys)):<14}", "accent"), (tooltip, "")])
         lines.append("")
     return lines[:-1]
