@@ -236,7 +236,7 @@ def work_a_file(made):
     put(made.path("run", "work"), "")
 
 
-@damage("work-refused", "run")
+@damage("work-refused", "run", kinds=(OURS, DOCKERD))
 def work_of_a_volatile_mount(made):
     os.makedirs(made.path("run", "work", "work", "incompat", "volatile"))
 

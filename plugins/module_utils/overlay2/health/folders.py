@@ -32,7 +32,7 @@ def check(home, dialect):
     real = os.path.realpath(home.path)
     for layer in home.layers.values():
         yield from _diff(layer)
-        yield from _work(layer)
+        yield from _work(layer, dialect)
         if dialect != "containers-storage":  # which keeps merged, and knows no committed
             yield from _merged(layer, os.path.join(real, layer.id, MERGED) in mounted)
             yield from _committed(home, layer)
@@ -74,7 +74,7 @@ def _diff(layer):
         yield Finding("diff-not-folder", layer.id, path, "its diff is no folder", "Remove the layer, and get it anew")
 
 
-def _work(layer):
+def _work(layer, dialect):
     path = os.path.join(layer.path, WORK)
     if WORK not in layer.entries:
         if LOWER in layer.entries:
@@ -90,6 +90,8 @@ def _work(layer):
         features = sorted(os.listdir(refused))
     except OSError:
         return
+    if dialect == "containers-storage" and features == ["volatile"]:
+        return  # it mounts working containers so, and makes the folder anew for the next mount
     if features:
         # ovl_workdir_create() in fs/overlayfs/super.c: what is in there names features that the mount must know.
         what = "its work folder was last used with %s, and the kernel refuses it for that" % ", ".join(features)

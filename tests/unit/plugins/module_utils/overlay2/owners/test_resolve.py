@@ -4,16 +4,15 @@
 """Owners on homes made by hand: who, with what evidence, how sure, and what is unknown rather than unowned."""
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 from overlay2 import Driver, owners
 from support import boltfile, engines
+from support.locking import locked
 
 
 def resolve(made, **options):
@@ -264,24 +263,6 @@ def test_a_home_of_nobody_knows_nothing(real_tmp):
     shutil.rmtree(made.beside("image"))
     report = resolve(made)
     assert (report.engine, set(kinds(made).values())) == ("", {"unknown"})
-
-
-def locked(path, how="flock"):
-    """Hold a lock on a file in another process, for the length of a ``with`` block."""
-    script = f"import fcntl,sys; f=open({path!r},'r+'); fcntl.{how}(f, fcntl.LOCK_EX)"
-    script += "; print(flush=True); sys.stdin.read()"
-
-    @contextlib.contextmanager
-    def holding():
-        pipe = subprocess.PIPE
-        with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as process:
-            process.stdout.readline()
-            try:
-                yield
-            finally:
-                process.stdin.close()
-
-    return holding()
 
 
 def test_a_snapshot_that_nothing_describes_is_build_cache_all_the_same(docker):
