@@ -42,7 +42,8 @@ def mount(id, holders, **more):
     entry = MountEntry(113, 27, "0:50", "/", f"{HOME}/{id}/merged", ("rw",), "overlay", "overlay",
                        ("rw", "lowerdir=/a:/b", "upperdir=/u", "workdir=/w"))  # fmt: skip
     more.setdefault("processes", ())
-    return MountFacts(id, f"{HOME}/{id}/merged", True, MappingProxyType(holders), (entry,), **more)
+    holders = None if holders is None else MappingProxyType(holders)
+    return MountFacts(id, f"{HOME}/{id}/merged", True, holders, (entry,), **more)
 
 
 def snapshot(**changes):

@@ -69,7 +69,7 @@ class FileGrid(Grid):
         self._listings[listing.folder] = listing
         self._entries.update({entry.path: entry for entry in listing.entries})
         if not listing.folder and not listing.entries:
-            self.empty = "The layer is empty: it changes nothing."
+            self.empty = "What can be seen holds nothing." if listing.problems else "There is nothing in it."
         self._arrange()
 
     @property

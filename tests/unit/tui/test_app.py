@@ -12,7 +12,7 @@ from types import MappingProxyType
 import pytest
 from overlay2 import Driver
 from overlay2_tui.app import Overlay2App
-from overlay2_tui.model import Failure, report
+from overlay2_tui.model import Failure, Remark, report
 from overlay2_tui.screens.base import HomeScreen
 from overlay2_tui.screens.dialogs import Ask, Help, Pick
 from overlay2_tui.widgets.bars import Choices, HomeBar
@@ -620,6 +620,41 @@ def test_a_layer_that_vanishes_while_its_files_are_open(driver, drive, until):
         driver.put_all("top")
         driver.remove("top")
         await until(pilot, lambda: "This layer is gone" in panel_text(app, "#file"))
+
+    drive(Overlay2App(driver.home), script)
+
+
+def test_what_the_model_could_not_see_the_screens_say(scripted, drive):
+    blind = made.snapshot(
+        privileged=False,
+        features=(("Native Overlay Diff", "unknown", "only root can find out"),),
+        mounts=(made.mount("web", None, remarks=(Remark("Who holds it is on record for root only.", "web", False),)),),
+    )
+
+    async def script(app, pilot):
+        await pilot.press("4")
+        await pilot.pause()
+        assert "unknown" in screen_text(app)
+        text = " ".join(panel_text(app, "#mount").split())
+        assert "no process of yours" in text
+        assert "other users' processes and mount namespaces can't be seen" in text
+        await pilot.press("5")
+        await pilot.pause()
+        assert "only root can find out" in screen_text(app)
+
+    drive(scripted(blind), script)
+
+
+def test_files_say_what_of_the_chain_is_missing(driver, drive, until):
+    driver.create_read_write("upper", "top")
+    os.unlink(os.path.join(driver.home, "l", driver.layer("base").link))
+
+    async def script(app, pilot):
+        await until(pilot, lambda: app.host.snapshot is not None)
+        app.screen.query_one(LayerGrid).reveal("upper")
+        await pilot.press("3", "m")
+        await until(pilot, lambda: app.current_mode == "files" and "can't be followed" in screen_text(app))
+        assert "! its lower chain names" in screen_text(app)
 
     drive(Overlay2App(driver.home), script)
 

@@ -4,8 +4,10 @@
 """The model on real homes: what it reads, what it says of what is wrong, that it changes nothing."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import time
 
 import pytest
 from overlay2 import Driver
+from overlay2.errors import LayerDamaged, LayerNotFound
 from overlay2.health import Finding
 from overlay2_tui import headless
 from overlay2_tui.model import OwnerFacts, files, fleet, report
@@ -95,6 +98,65 @@ def test_damage_is_told_in_sentences(driver):
     assert "middle: its link file is empty" in text
     assert f"top: its lower chain names l/{link}, which leads nowhere" in text
     assert "half: its link file is missing" in text
+
+
+@pytest.mark.parametrize("part", ["diff", "link", "lower", "work", "committed"])
+def test_a_half_removed_layer(driver, part):
+    driver.put_all("top")
+    path = os.path.join(driver.home, "middle", part)
+    shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+    found = headless.gather(driver.home)
+    assert found.failure is None
+    assert any(remark.layer == "middle" and remark.remedy for remark in found.wrongs), found.wrongs
+    assert "middle: " in report.as_text(found)
+    source = HomeSource(driver.home)
+    source.read()
+    names = [entry.name for entry in files.list_folder(source.driver, "top", "", True).entries]
+    assert ("file" in names) or part in ("diff", "lower", "link")
+    if part == "diff":
+        with pytest.raises(LayerDamaged, match="its diff folder is missing"):
+            files.list_folder(source.driver, "middle", "", False)
+
+
+#: Another process that makes, mounts and removes layers as fast as it can, until its input is closed.
+BUSY = """
+import select, sys
+from overlay2 import Driver
+driver = Driver(sys.argv[1], ["overlay2.sync=none"])
+number = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    number += 1
+    name = "busy-%d" % (number % 3)
+    driver.create_read_write(name, "middle")
+    driver.get(name, holder="job")
+    print(name, flush=True)
+    driver.put(name, holder="job")
+    driver.remove(name)
+"""
+
+
+def test_a_home_that_changes_while_it_is_read(driver, spawn):
+    busy = spawn([sys.executable, "-c", BUSY, driver.home], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    source = HomeSource(driver.home)
+    source.read()
+    for _round in range(60):
+        name = busy.stdout.readline().strip()
+        found = headless.gather(driver.home)
+        assert found.failure is None
+        assert {"base", "middle", "top"} <= set(found.layers)
+        report.as_text(found)
+        with contextlib.suppress(LayerNotFound, LayerDamaged):  # gone, or half gone
+            files.list_folder(source.driver, name, "", True)
+        source.read_layers({name})
+    busy.stdin.close()
+    # It may be waiting for somebody to read what it says.
+    while busy.stdout.readline():
+        pass
+    busy.stdout.close()
+    assert busy.wait(60) == 0
+    assert source.read().failure is None
+    assert set(source.snapshot.layers) == {"base", "middle", "top"}
+    assert source.snapshot.wrongs == []
 
 
 def test_disagreements_between_kernel_and_holders(driver):
