@@ -16,6 +16,7 @@ import pytest
 from overlay2 import Driver, health, owners, prune
 from overlay2.errors import EngineRunning
 from peers import dockerd, environment, material, need
+from support import host
 
 pytestmark = [pytest.mark.root, pytest.mark.interop, pytest.mark.slow, pytest.mark.time_limit(300)]
 
@@ -74,6 +75,9 @@ def crash(docker):
     deadline = time.monotonic() + 20
     while docker._kill_rest() and time.monotonic() < deadline:
         time.sleep(0.05)
+    host.remove_tree(docker.exec_root)  # what lies in /run is gone after a power cut
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(docker.folder, "pid"))
 
 
 def assert_right(docker, report_line, needed, unowned=0):
@@ -213,7 +217,7 @@ def test_a_layer_that_a_killed_load_left(docker, real_tmp, report):
             time.sleep(0.05)
         (layer,) = folders(docker)
         found = resolve(docker)
-        assert found.layers[layer].kind == "unknown"  # the engine is making it at this moment
+        assert found.layers[layer].kind in ("mount", "unknown")  # dockerd unpacks into it, as a root of its own
         crash(docker)
     loading.join()
     found = resolve(docker).layers[layer]

@@ -249,11 +249,12 @@ def _owned(layer, owners):
     return Ownership(layer, first.kind, tuple(ordered), CERTAIN, reason, first.evidence)
 
 
-_ACTIVE = ("running", "paused", "restarting", "mounted", "tagged")
+#: What counts for more and for less than other states of the same kind.
+_STATES = {"running": 0, "paused": 0, "restarting": 0, "mounted": 0, "tagged": 0, "intermediate": 2}
 
 
 def _strength(owner):
-    return KINDS.index(owner.kind), owner.state not in _ACTIVE, not owner.direct, owner.names, owner.id
+    return KINDS.index(owner.kind), _STATES.get(owner.state, 1), not owner.direct, owner.names, owner.id
 
 
 def _signature(path):
