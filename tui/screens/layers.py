@@ -51,11 +51,11 @@ class LayersScreen(HomeScreen):
         """Keys show where they do something: typing needs no key for the filter, and no filter none to end it."""
         if not self.is_mounted:
             return True
-        bar = self.query_one(FilterBar)
+        typed = self.query_one(FilterBar)
         if action == "filter":
-            return not bar.input.has_focus
+            return not typed.input.has_focus
         if action == "clear":
-            return bar.display
+            return typed.display
         return True
 
     def show(self):

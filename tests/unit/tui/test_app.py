@@ -114,7 +114,7 @@ def test_children_are_offered_and_gone_to(scripted, drive):
 
 def test_a_jump_out_of_the_filter_gives_it_up(scripted, drive):
     async def script(app, pilot):
-        layers, bar = app.screen.query_one(LayerGrid), app.screen.query_one(FilterBar)
+        layers, typed = app.screen.query_one(LayerGrid), app.screen.query_one(FilterBar)
         await pilot.press("slash", *"shop-4.2", "enter")
         assert layers.keys == ["shop-4.2"]
         await pilot.pause()
@@ -123,7 +123,7 @@ def test_a_jump_out_of_the_filter_gives_it_up(scripted, drive):
         await pilot.pause()
         assert layers.current == "debian-12"
         assert len(layers.keys) == 7
-        assert not bar.display
+        assert not typed.display
 
     drive(scripted(), script)
 
