@@ -341,7 +341,8 @@ class _Unpacking:
         if base == OPAQUE:
             self._whiteouts.make_opaque(parent)
         else:
-            self._whiteouts.hide(parent, base[len(PREFIX) :], self._dresser.owner(entry.uid, entry.gid))
+            owner = self._dresser.owner(entry.uid, entry.gid)
+            self._whiteouts.hide(parent, base[len(PREFIX) :], owner, (entry.atime, entry.mtime))
         if self._whiteouts.removes:
             self._folders.forget()
 

@@ -79,11 +79,16 @@ class OverlayWhiteouts:
         finally:
             os.close(folder)
 
-    def hide(self, dir_fd, name, owner):
-        """Hide what the layers below have at a name, by a device that belongs to ``owner`` (uid, gid)."""
+    def hide(self, dir_fd, name, owner, times):
+        """Hide what the layers below have at a name, by a device.
+
+        :param owner: whose it is (uid, gid).
+        :param times: (access, modification) in nanoseconds; with the archive's the copy of a layer has its diff ID.
+        """
         try:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=dir_fd)
             os.chown(name, owner[0], owner[1], dir_fd=dir_fd, follow_symlinks=False)
+            os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
         except FileExistsError:
             # This archive has put something there: that stays, and only what a folder has below is hidden.
             if stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
@@ -123,7 +128,7 @@ class MergeWhiteouts:
         """Remove what a folder has from below."""
         self._prune_below(dir_fd, b".")
 
-    def hide(self, dir_fd, name, _owner):
+    def hide(self, dir_fd, name, _owner, _times):
         """Remove what a name has from below."""
         upper = self._upper_of(dir_fd)
         try:

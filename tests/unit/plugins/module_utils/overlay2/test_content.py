@@ -108,17 +108,6 @@ def test_a_layer_applied_from_its_diff_shows_the_same(driver, seed, make):
     assert homes.flaws(driver.home) == []
 
 
-def without_whiteout_times(content):
-    """A tar with the times of whiteouts left out, which are those of the moment they were made."""
-    blocks = bytearray(content)
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        for member in tar:
-            if os.path.basename(member.name).startswith(".wh."):
-                at = member.offset_data - 512
-                blocks[at + 136 : at + 156] = bytes(20)  # mtime, and the checksum that follows it
-    return bytes(blocks)
-
-
 @pytest.mark.parametrize("seed", oracle.seeds(3))
 def test_the_diff_of_a_layer_applied_from_a_diff_is_the_same_to_the_byte(driver, seed):
     layers = meddled_chain(driver, seed)
@@ -127,8 +116,7 @@ def test_the_diff_of_a_layer_applied_from_a_diff_is_the_same_to_the_byte(driver,
     for layer in layers:
         content = diff_of(driver, layer, parent)
         assert content == diff_of(driver, layer, parent)
-        copy = diff_of(driver, layer + "copy", parent and parent + "copy")
-        assert without_whiteout_times(copy) == without_whiteout_times(content)
+        assert diff_of(driver, layer + "copy", parent and parent + "copy") == content
         assert driver.layer(layer + "copy").diff_id == "sha256:" + hashlib.sha256(content).hexdigest()
         parent = layer
 
