@@ -12,6 +12,7 @@ CACHE := $(CURDIR)/.cache
 PYTHON ?=
 PYTEST_ARGS ?=
 TARGETS ?=
+CUTS ?= 30
 ROWS ?=
 ROUNDS ?=
 BENCH_ARGS ?=
@@ -52,8 +53,8 @@ demo: packages-demo $(VENV)/.demo-installed .collections/ansible_collections/str
 	@scripts/as_root.sh $(BIN)/ansible-playbook playbooks/demo.yml $(if $(ARCHIVES),--extra-vars 'demo_archives="$(foreach a,$(ARCHIVES),$(abspath $(a)))"')
 
 .PHONY: test
-test: venv ## Everything: lint, sanity, unit and integration tests
-	@scripts/timed.sh lint sanity unit integration
+test: venv ## Everything: lint, sanity, unit and integration tests, the roles, virtual machines (CUTS=8 power cuts)
+	@CUTS=$${CUTS:-8} scripts/timed.sh lint sanity unit integration molecule test-vm
 
 # --- gates ------------------------------------------------------------------------------------------------------------
 
@@ -84,9 +85,15 @@ integration: venv ## Integration tests: dockerd, containers-storage, the modules
 bench: packages-bench venv ## The benchmark table (ROWS="apply diff" for some rows, ROUNDS=5, BENCH_ARGS=--help)
 	@scripts/as_root.sh $(BIN)/python tests/bench $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(BENCH_ARGS)
 
+.PHONY: molecule
+molecule: venv $(VENV)/.vm-installed ## The roles on this host, in a scratch home: with root where there is root, and without
+	@if [ "$$(id -u)" -eq 0 ]; then molecule test --scenario-name default; fi
+	@scripts/rootless.sh $(BIN)/molecule test --scenario-name default
+
 .PHONY: test-vm
-test-vm: packages-vm $(VENV)/.dev-installed $(VENV)/.vm-installed .collections/ansible_collections/strata/overlay2 ## The VM scenario: XFS with quota, power cuts
-	@if [ -d molecule/vm ]; then molecule test --scenario-name vm; else echo "There is no VM scenario yet."; fi
+test-vm: venv packages-vm $(VENV)/.vm-installed ## The VM scenario: XFS with quota, power cuts (CUTS=30)
+	@if [ "$$(id -u)" -eq 0 ] || molecule/vm/vm.py image --built; then POWER_CUTS=$(CUTS) molecule test --scenario-name vm; \
+	else echo "*** Left out: the machines' image needs root to be built, once (VM_CACHE says where)."; fi
 
 .PHONY: changelog
 changelog: venv ## Render CHANGELOG.rst from changelogs/fragments

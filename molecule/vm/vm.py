@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Test VMs in QEMU: build the image once, start, cut the power, start again on the same disk, run commands by ssh.
 
-    vm.py image                           print the folder of the image, built if the recipe is new
+    vm.py image [--built]                 print the folder of the image, built if the recipe is new (--built: else fail)
     vm.py start NAME [--disk xfs|ext4]    start (again) and wait for ssh; prints what an inventory needs, as JSON
     vm.py ssh NAME COMMAND...             run a command as root; standard input and output are passed on
     vm.py cut NAME                        kill the machine, as a power failure would
@@ -36,6 +36,9 @@ from pathlib import Path
 RECIPE = Path(__file__).resolve().parent / "image"
 DISK_SIZE = 1 << 30  # sparse
 MEMORY = "512"
+DEFAULT_RUN = Path(
+    os.environ.get("VM_RUN") or Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / "overlay2-vm"
+)
 BOOT_SECONDS = 120
 #: A guest under emulation now and then panics before it is up (seen with QEMU 7.2); it gets another chance.
 BOOT_ATTEMPTS = 3
@@ -50,13 +53,18 @@ class VmError(Exception):
 # --- the image --------------------------------------------------------------------------------------------------------
 
 
-def image() -> Path:
-    """The folder with kernel, initramfs, root file system and key, built if there is none of this recipe yet."""
+def image(only_built: bool = False) -> Path:
+    """The folder with kernel, initramfs, root file system and key, built if there is none of this recipe yet.
+
+    :raises VmError: there is none, and it is not to be built.
+    """
     cache = Path(os.environ.get("VM_CACHE") or Path.home() / ".cache" / "overlay2-vm")
     folder = cache / _recipe_digest()
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if only_built and not folder.is_dir():
+            raise VmError(f"there is no {folder} yet")
         if not folder.is_dir():
             building = Path(tempfile.mkdtemp(prefix="building-", dir=cache))
             try:
@@ -90,6 +98,8 @@ class Machine:
         self._pidfile = run / f"{name}.pid"
         self._console = run / f"{name}.console"
         self._facts = run / f"{name}.json"
+        #: Socket (Path) on which one program may listen to what the guest writes to its virtio port `steps`.
+        self.steps_path = run / f"{name}.steps"
 
     def facts(self) -> dict:
         """What an inventory needs: name, address, port, user, identity file; and the disk's file system."""
@@ -155,7 +165,7 @@ class Machine:
         """Stop the machine and delete its files. Returns whether there were any."""
         self.cut()
         there = self._facts.exists()
-        for path in (self._disk, self._console, self._facts):
+        for path in (self._disk, self._console, self._facts, self.steps_path):
             path.unlink(missing_ok=True)
         return there
 
@@ -199,10 +209,13 @@ class Machine:
             "-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=unstable",
             "-drive", f"id=root,file={folder / 'root.ext4'},format=raw,if=none,snapshot=on",
             "-device", "virtio-blk-pci,drive=root,serial=root",
-            "-drive", f"id=data,file={self._disk},format=raw,if=none,discard=unmap",
+            # A cut takes the guest's memory. What it has written is the host's by then, so flushing is for naught.
+            "-drive", f"id=data,file={self._disk},format=raw,if=none,discard=unmap,cache=unsafe",
             "-device", f"virtio-blk-pci,drive=data,serial=data-{disk}",
             "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
             "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci",
+            "-chardev", f"socket,id=steps,path={self.steps_path},server=on,wait=off",
+            "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=steps,name=steps",
             "-serial", f"file:{self._console}", "-no-reboot", "-daemonize", "-pidfile", str(self._pidfile),
         ]  # fmt: skip
 
@@ -271,17 +284,16 @@ def _has_kvm() -> bool:
 def main() -> int:
     """Run one of the commands of the module's docstring; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default_run = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / "overlay2-vm"
-    parser.add_argument("--run", type=Path, default=os.environ.get("VM_RUN") or default_run, help="folder for state")
+    parser.add_argument("--run", type=Path, default=DEFAULT_RUN, help="folder for state")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("image")
+    commands.add_parser("image").add_argument("--built", action="store_true")
     for name in ("start", "cut", "stop", "remove", "ssh"):
         commands.add_parser(name).add_argument("name")
     commands.choices["start"].add_argument("--disk", choices=sorted(MAKE_FILE_SYSTEM), default="xfs")
     commands.choices["ssh"].add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
     if arguments.command == "image":
-        print(image())
+        print(image(only_built=arguments.built))
         return 0
     machine = Machine(arguments.name, arguments.run.resolve())
     if arguments.command == "start":

@@ -53,7 +53,7 @@ cp /bin/busybox "$ird/bin/"
 ln -s busybox "$ird/bin/sh"
 install -m 755 "$here/initramfs-init" "$ird/init"
 number=10
-for name in virtio_pci virtio_blk virtio_net virtio_rng xfs overlay loop; do
+for name in virtio_pci virtio_blk virtio_net virtio_rng virtio_console xfs overlay loop; do
     # fails for what is built in
     modprobe -d "$tree" -S "$release" --show-depends "$name" 2>/dev/null || true
 done | awk '/^insmod/ && !seen[$2]++ {print $2}' | while read -r module; do
@@ -71,13 +71,15 @@ done
 # --- the root file system
 ssh-keygen -q -t ed25519 -N '' -C overlay2-vm -f "$out/id_ed25519"
 mmdebstrap --quiet --variant=minbase --mode=root --format=directory \
-    --include=python3,python3-pytest,openssh-server,iproute2,xfsprogs,e2fsprogs,attr \
+    --include=python3,python3-pytest,python3-psutil,openssh-server,iproute2,xfsprogs,e2fsprogs,attr \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     "$suite" "$work/root" "$mirror"
 install -D -m 600 "$out/id_ed25519.pub" "$work/root/root/.ssh/authorized_keys"
 chmod 700 "$work/root/root/.ssh"
 install -m 755 "$here/guest-init" "$work/root/sbin/guest-init"
+install -m 644 "$here/code_cache.py" "$work/root/usr/lib/python3/dist-packages/"
+echo 'import code_cache' >"$work/root/usr/lib/python3/dist-packages/code_cache.pth"
 printf 'UseDNS no\nUsePAM no\nGSSAPIAuthentication no\nPrintMotd no\nMaxSessions 50\n' \
     >"$work/root/etc/ssh/sshd_config.d/vm.conf"
 echo vm >"$work/root/etc/hostname"
