@@ -23,7 +23,7 @@ import report
 import rows_ansible
 import rows_content
 import rows_mounts
-from contenders import Contenders, Failed, Meter
+from contenders import CP, GO, OURS, STORAGE, TAR, Contenders, Failed, Meter, bare_interpreter
 from disks import tmpfs
 from peers import containers_storage, scratch
 from row import Bench
@@ -119,6 +119,8 @@ def print_table(outcomes):
     """Print it in the order of the rows."""
     for line in report.table({name: outcomes[name] for name in ROWS if name in outcomes}):
         print(line)
+    print(f"\nMedians; the ratio is to the {GO}. Peak memory of {OURS} / {GO} / {STORAGE}; a Python that does nothing "
+          f"has {bare_interpreter() / 2**20:.0f}.\n{STORAGE}, {TAR} and {CP} are whole processes.")  # fmt: skip
 
 
 if __name__ == "__main__":

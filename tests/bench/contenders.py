@@ -86,6 +86,13 @@ class Contenders:
             host.stop(process, grace=2)
 
 
+def bare_interpreter():
+    """What a Python that has only started takes: its peak resident set in bytes."""
+    code = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True)
+    return int(done.stdout) * 1024
+
+
 def build_go_driver(cache, synced):
     """Build the Go driver's program from Debian's source packages, where that has not been done; gives its path.
 
@@ -163,7 +170,7 @@ class Meter:
     def worker(self, worker, do, **arguments):
         """Have a :class:`Worker` carry out a command, with the disks in step before it; gives a Sample."""
         os.sync()
-        with self._watched(worker.pid) as family:
+        with self._watched(worker.pid, itself=False) as family:  # it tells its own peak
             said = worker.ask(do, **arguments)
         return Sample(said["seconds"], max(said["peak"], family.peak), result=said.get("result"))
 
@@ -175,7 +182,7 @@ class Meter:
             command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=cwd, env=environment()
         ) as process:
             try:
-                with self._watched(process.pid) as family:
+                with self._watched(process.pid, itself=True) as family:
                     said = process.stderr.read()
                     process.wait()
                 seconds = time.perf_counter() - started
@@ -187,8 +194,8 @@ class Meter:
         return Sample(seconds, family.peak)
 
     @contextlib.contextmanager
-    def _watched(self, pid):
-        family = Family(pid)
+    def _watched(self, pid, itself):
+        family = Family(pid, itself)
         if not self.memory:
             yield family
             return
@@ -204,21 +211,22 @@ class Meter:
 class Family:
     """The memory of a process and all below it, while it runs.
 
+    :param itself: count the process itself also where it is alone.
     :ivar peak: bytes: the largest resident set of any one, or what all had together if that was more, with pages that
         several share (a fork's) counted once: the kernel's proportional set size.
     """
 
-    def __init__(self, pid):
-        self._pid = pid
+    def __init__(self, pid, itself):
+        self._pid, self._first = pid, 0 if itself else 1
         self.peak = 0
         self.ended = threading.Event()
 
     def watch(self):
         """Look again and again until `ended` is set."""
         while not self.ended.wait(SAMPLED):
-            pids = list(self._members())
+            pids = self._members()
             together = sum(_kibibytes(pid, "smaps_rollup", "Pss:") for pid in pids) if len(pids) > 1 else 0
-            alone = max((_kibibytes(pid, "status", "VmHWM:") for pid in pids[1:] or pids), default=0)
+            alone = max((_kibibytes(pid, "status", "VmHWM:") for pid in pids[self._first :]), default=0)
             self.peak = max(self.peak, 1024 * together, 1024 * alone)
 
     def _members(self):
