@@ -68,6 +68,9 @@ def test_dockerd_with_a_container_running(tmp_path):
         assert (found.owners.engine, found.owners.running) == ("dockerd", True)
         assert found.owner_of(upper).kind == "container"
         assert found.owner_of(upper).state == "running"
+        bottom = found.layers[upper].layer.lower[-1]
+        assert found.owner_of(bottom).text == "base:1"
+        assert "running, through a layer above" in " ".join(found.owner_of(bottom).needed_by)
         assert "base:1" in {name for owner in found.owners.layers.values() for name in owner.names}
         mount = found.mount_of(upper)
         assert mount.mounted

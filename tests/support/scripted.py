@@ -78,11 +78,11 @@ def snapshot(**changes):
             "debian-12": OwnerFacts("image", ("registry/debian:12",), ("registry/debian:12",), "tagged"),
             "shop-4.2": OwnerFacts("image", ("shop:4.3",), (), "tagged"),
             "shop-4.3": OwnerFacts("image", ("shop:4.3",), ("shop:4.3",), "tagged"),
-            "shop-run": OwnerFacts("container", ("shop",), ("shop",), "running"),
+            "shop-run": OwnerFacts("container", ("shop",), ("shop",), "running", ("container shop, running",)),
             "shop-test": OwnerFacts("unowned", certainty="likely", reason="no container and no image needs it",
                                     evidence=("/var/lib/docker/image/overlay2/layerdb",)),
             "torn": OwnerFacts("unknown", certainty="none", reason="a record can't be read"),
-            "web": OwnerFacts("container", ("web",), ("web",), "exited"),
+            "web": OwnerFacts("container", ("web",), ("web",), "exited", ("container web, exited",)),
         })),
         "history": MappingProxyType({"": (60 << 30, 61 << 30, 63 << 30), "shop-run": (1 << 30, 4 << 30, 9 << 30)}),
     }  # fmt: skip

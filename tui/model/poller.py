@@ -12,8 +12,9 @@ from .examine import Examiner, examine
 from .sizes import Cancelled, SizeKeeper
 from .watch import News, Watch
 
-#: News come in flocks: wait this many seconds for the rest of one before reading.
-_GATHER = 0.15
+#: News come in flocks: wait this many seconds for the rest of one before reading; so many at most where others on the
+#: host mount all the time, each of which wakes us.
+_GATHER, _GATHER_MOST = 0.15, 0.6
 #: A layer in the making changes once more without a word: look again after so many seconds.
 _SETTLE = 1.0
 #: Everything is read again after at least so many seconds, and so many times what reading it took.
@@ -104,18 +105,19 @@ class Poller:
         self._examiner.run()
 
     def _follow(self):
-        pending = News()
+        pending, gather = News(), _GATHER
         while not self._stopped:
             pending |= self._watch.wait(None if self.paused else self._timeout())
             self._settling.update(dict.fromkeys(pending.layers, time.monotonic() + _SETTLE))
             if self.paused or self._stopped:
                 continue
             if pending:
-                time.sleep(_GATHER)
+                time.sleep(gather)
                 pending |= self._watch.wait(0)
-            if pending.mounts and not self._source.mounts_moved():
-                # Somebody mounts elsewhere on this host, all the time on some.
-                pending = pending._replace(mounts=False)
+            if pending.mounts:
+                moved = self._source.mounts_moved()
+                gather = _GATHER if moved else min(2 * gather, _GATHER_MOST)
+                pending = pending._replace(mounts=moved)
             pending |= self._timed_news()
             if pending:
                 self._read(pending)

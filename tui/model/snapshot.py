@@ -96,8 +96,10 @@ class OwnerFacts(NamedTuple):
     names: tuple[str, ...] = ()
     #: Those of them that need this layer itself, not one that stands on it.
     direct: tuple[str, ...] = ()
-    #: Of the strongest owner, such as ``running`` or ``tagged``.
+    #: Of an owner of that kind that needs the layer itself, such as ``running`` or ``tagged``.
     state: str = ""
+    #: Each owner in a sentence's half, the strongest first.
+    needed_by: tuple[str, ...] = ()
     certainty: str = "certain"
     #: One sentence.
     reason: str = ""
@@ -115,7 +117,7 @@ class OwnerFacts(NamedTuple):
             return "" if self.kind == "layer" else self.kind
         if not self.direct:
             return f"under {text}"
-        return f"{text} ({self.state})" if self.kind == "container" else text
+        return f"{text} ({self.state})" if self.kind == "container" and self.state else text
 
 
 class Whose(NamedTuple):

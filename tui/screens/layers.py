@@ -148,6 +148,8 @@ class LayersScreen(HomeScreen):
             self.app.find_owner(layer, path)
 
 
+_MOST_OWNERS, _MOST_EVIDENCE = 8, 4
+_INDENT = ("         ", "")
 CHILD_COLUMNS = [Column("Layer", 0), Column("Size", 10, right=True), Column("Kind", 4), Column("Mounted", 7)]
 
 
@@ -216,15 +218,17 @@ def detail_lines(snapshot, facts):
 def owner_lines(owner):
     """Whose a layer is, and how that is known."""
     if owner is None:
-        return [[("owner    ", "dim"), ("unknown", "dim")]]
-    names = printable(", ".join(owner.names))
-    what = owner.kind + (f", {owner.state}" if owner.state else "")
-    lines = [[("owner    ", "dim"), (f"{names}: {what}" if names else what, "warn" if owner.kind == "unowned" else "")]]
+        return [[("owner    ", "dim"), ("not known yet", "dim")]]
+    head = ("owner    ", "dim")
     if owner.kind in ("unowned", "unknown"):
-        sure = "" if owner.certainty == "certain" else f" ({owner.certainty})"
-        lines.append([("         ", ""), (f"{owner.reason}{sure}", "dim")])
-    lines += [[("         ", ""), (printable(where), "dim")] for where in owner.evidence[:3]]
-    return lines
+        lines = [[head, (owner.kind, "warn" if owner.kind == "unowned" else "")]]
+        lines.append([_INDENT, (owner.reason + (", most likely" if owner.certainty == "likely" else ""), "")])
+    else:
+        who = [printable(one) for one in owner.needed_by[:_MOST_OWNERS]] or [f"{owner.kind}: its own"]
+        lines = [[head if not number else _INDENT, (one, "")] for number, one in enumerate(who)]
+        if len(owner.needed_by) > _MOST_OWNERS:
+            lines.append([_INDENT, (f"and {len(owner.needed_by) - _MOST_OWNERS} more", "dim")])
+    return lines + [[_INDENT, (printable(where), "dim")] for where in owner.evidence[:_MOST_EVIDENCE]]
 
 
 def _parent_text(layer):

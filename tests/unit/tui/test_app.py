@@ -263,7 +263,7 @@ def test_owners_stand_in_the_rows(scripted, drive):
         assert layers.keys[:2] == ["shop-test", "torn"]
         await pilot.press("g")
         await pilot.pause()
-        assert "no container and no image needs it (likely)" in " ".join(panel_text(app, "#detail").split())
+        assert "no container and no image needs it, most likely" in " ".join(panel_text(app, "#detail").split())
 
     drive(scripted(), script, (200, 40))
 

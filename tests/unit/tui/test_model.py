@@ -393,6 +393,7 @@ def test_unowned_first():
         (OwnerFacts("image", ("shop:4", "shop:5"), ()), "under shop:4, shop:5"),
         (OwnerFacts("image", ("a:1", "a:2", "a:3"), ("a:1", "a:2", "a:3"), "tagged"), "a:1, a:2 +1"),
         (OwnerFacts("image"), "image"),
+        (OwnerFacts("container", ("base:1", "web"), ("base:1",)), "base:1"),  # an image's own, in use above
         (OwnerFacts("layer", ("web",)), ""),
         (OwnerFacts("layer", ("web",), ("web",)), "web"),
         (OwnerFacts("unowned"), "unowned"),
