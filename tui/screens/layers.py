@@ -12,15 +12,13 @@ from textual.containers import Horizontal
 from textual.widgets import Input
 
 from ..messages import ShowScreen
-from ..model.files import time_text
-from ..model.mounts import holders_text
-from ..model.rows import children_of
 from ..widgets.filter_bar import FilterBar
 from ..widgets.grid import Column, Grid
 from ..widgets.layer_grid import LayerGrid
 from ..widgets.panel import Panel
 from .base import HomeScreen
 from .dialogs import Ask, Pick
+from .layer_facts import layer_lines
 
 
 class LayersScreen(HomeScreen):
@@ -78,7 +76,7 @@ class LayersScreen(HomeScreen):
         facts = self.snapshot.layers.get(layer) if layer else None
         panel = self.query_one("#detail", Panel)
         panel.border_title = facts.title if facts else "Layer"
-        panel.set_lines(detail_lines(self.snapshot, facts) if facts else [])
+        panel.set_lines(layer_lines(self.snapshot, facts) if facts else [])
 
     def text(self):
         return self.query_one(LayerGrid).text()
@@ -148,8 +146,6 @@ class LayersScreen(HomeScreen):
             self.app.find_owner(layer, path)
 
 
-_MOST_OWNERS, _MOST_EVIDENCE = 8, 4
-_INDENT = ("         ", "")
 CHILD_COLUMNS = [Column("Layer", 0), Column("Size", 10, right=True), Column("Kind", 4), Column("Mounted", 7)]
 
 
@@ -164,82 +160,3 @@ def child_cells(snapshot, facts):
         (facts.kind, "" if facts.kind == "rw" else "dim"),
         ("● yes", "good") if mount is not None and mount.mounted else "",
     ]
-
-
-def detail_lines(snapshot, facts):
-    """What is known of one layer."""
-    layer = facts.layer
-    lines = [[("id       ", "dim"), (printable(layer.id), "")]]
-    if facts.name:
-        lines.append([("name     ", "dim"), printable(facts.name)])
-    lines.append([("parent   ", "dim"), (_parent_text(layer), "" if layer.parent is not None else "bad")])
-    children = children_of(snapshot.layers).get(layer.id, ())
-    lines.append([("children ", "dim"), (f"{len(children)}", "")])
-    lines.append([("depth    ", "dim"), (f"{layer.depth} below it", "")])
-    lines.append([("kind     ", "dim"), (_kind_text(facts), "")])
-    size = snapshot.sizes.get(layer.id)
-    why = snapshot.unsized.get(layer.id)
-    lines.append(
-        [
-            ("size     ", "dim"),
-            (f"can't be measured: {why}", "bad") if why else (human_size(size) if size is not None else "…", ""),
-        ]
-    )
-    if layer.quota:
-        limit = human_size(layer.quota.limit) if layer.quota.limit else "no limit"
-        lines.append(
-            [("quota    ", "dim"), (f"{human_size(layer.quota.used)} of {limit}, {layer.quota.inodes} inodes", "")]
-        )
-    if facts.made:
-        lines.append([("made     ", "dim"), (time_text(facts.made), "")])
-    lines.append([("link     ", "dim"), (f"l/{layer.link}" if layer.link else "none", "" if layer.link else "bad")])
-    lines.append([("diff id  ", "dim"), (layer.diff_id or "unknown", "")])
-    mount, told = snapshot.mount_of(layer.id), ()
-    if mount is not None:
-        told = [remark.text for remark in mount.remarks]
-        state = "mounted" if mount.mounted else "in another mount namespace" if mount.elsewhere else "not mounted"
-        lines.append([("mount    ", "dim"), (state, "good" if mount.mounted else "")])
-        lines.append([("held by  ", "dim"), (holders_text(mount.holders), "")])
-        lines += [
-            [("! " if remark.wrong else "· ", "bad" if remark.wrong else "dim"), (remark.text, "")]
-            for remark in mount.remarks
-        ]
-    lines += owner_lines(snapshot.owner_of(layer.id))
-    wrongs = [remark for remark in snapshot.wrongs if remark.layer == layer.id and remark.text not in told]
-    if wrongs:
-        lines += ["", ("Problems", "bad")]
-    for remark in wrongs:
-        lines.append([("! ", "bad"), (remark.text, "")])
-        if remark.remedy:
-            lines.append([("  ", ""), (f"{remark.remedy}.", "dim")])
-    return lines
-
-
-def owner_lines(owner):
-    """Whose a layer is, and how that is known."""
-    if owner is None:
-        return [[("owner    ", "dim"), ("not known yet", "dim")]]
-    head = ("owner    ", "dim")
-    if owner.kind in ("unowned", "unknown"):
-        lines = [[head, (owner.kind, "warn" if owner.kind == "unowned" else "")]]
-        lines.append([_INDENT, (owner.reason + (", most likely" if owner.certainty == "likely" else ""), "")])
-    else:
-        who = [printable(one) for one in owner.needed_by[:_MOST_OWNERS]] or [f"{owner.kind}: its own"]
-        lines = [[head if not number else _INDENT, (one, "")] for number, one in enumerate(who)]
-        if len(owner.needed_by) > _MOST_OWNERS:
-            lines.append([_INDENT, (f"and {len(owner.needed_by) - _MOST_OWNERS} more", "dim")])
-    return lines + [[_INDENT, (printable(where), "dim")] for where in owner.evidence[:_MOST_EVIDENCE]]
-
-
-def _parent_text(layer):
-    if layer.parent is None:
-        return "can't be told: the link to it is broken"
-    return printable(layer.parent) or "none: it is a base"
-
-
-def _kind_text(facts):
-    if facts.layer.committed:
-        return "read-only: other layers stand on it"
-    if facts.layer.read_write is None:
-        return "unknown: another program made it"
-    return "made for writing" if facts.layer.read_write else "read-only"

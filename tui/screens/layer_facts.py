@@ -1,0 +1,107 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""All that is known of one layer, in lines of a name and what there is to say."""
+
+from __future__ import annotations
+
+from overlay2.errors import printable
+from overlay2.units import human_size
+
+from ..model.files import time_text
+from ..model.mounts import holders_text
+from ..model.rows import children_of
+
+_MOST_OWNERS, _MOST_EVIDENCE = 8, 4
+
+
+def layer_lines(snapshot, facts):
+    """What is known of one layer: its own facts, its mount, its owners, what is wrong with it."""
+    mount = snapshot.mount_of(facts.id)
+    return [
+        *_own_lines(snapshot, facts),
+        *(_mount_lines(mount) if mount is not None else ()),
+        *_owner_lines(snapshot.owner_of(facts.id)),
+        *_wrong_lines(snapshot, facts, mount),
+    ]
+
+
+def _fact(name, text, meaning=""):
+    return [(f"{name:<9}", "dim"), (text, meaning)]
+
+
+def _own_lines(snapshot, facts):
+    layer = facts.layer
+    yield _fact("id", printable(layer.id))
+    if facts.name:
+        yield _fact("name", printable(facts.name))
+    yield _fact("parent", _parent_text(layer), "" if layer.parent is not None else "bad")
+    yield _fact("children", str(len(children_of(snapshot.layers).get(layer.id, ()))))
+    yield _fact("depth", f"{layer.depth} below it")
+    yield _fact("kind", _kind_text(facts))
+    yield _size_line(snapshot, layer.id)
+    if layer.quota:
+        limit = human_size(layer.quota.limit) if layer.quota.limit else "no limit"
+        yield _fact("quota", f"{human_size(layer.quota.used)} of {limit}, {layer.quota.inodes} inodes")
+    if facts.made:
+        yield _fact("made", time_text(facts.made))
+    yield _fact("link", f"l/{layer.link}" if layer.link else "none", "" if layer.link else "bad")
+    yield _fact("diff id", layer.diff_id or "unknown")
+
+
+def _size_line(snapshot, layer):
+    if layer in snapshot.unsized:
+        return _fact("size", f"can't be measured: {snapshot.unsized[layer]}", "bad")
+    size = snapshot.sizes.get(layer)
+    return _fact("size", human_size(size) if size is not None else "…")
+
+
+def _mount_lines(mount):
+    state = "mounted" if mount.mounted else "in another mount namespace" if mount.elsewhere else "not mounted"
+    yield _fact("mount", state, "good" if mount.mounted else "")
+    yield _fact("held by", holders_text(mount.holders))
+    for remark in mount.remarks:
+        yield [("! ", "bad") if remark.wrong else ("· ", "dim"), (remark.text, "")]
+
+
+def _owner_lines(owner):
+    """Whose a layer is, and how that is known."""
+    if owner is None:
+        yield _fact("owner", "not known yet", "dim")
+        return
+    if owner.kind in ("unowned", "unknown"):
+        yield _fact("owner", owner.kind, "warn" if owner.kind == "unowned" else "")
+        yield _fact("", owner.reason + (", most likely" if owner.certainty == "likely" else ""))
+    else:
+        needed_by = owner.needed_by or (f"{owner.kind}: its own",)
+        for number, one in enumerate(needed_by[:_MOST_OWNERS]):
+            yield _fact("" if number else "owner", printable(one))
+        if len(needed_by) > _MOST_OWNERS:
+            yield _fact("", f"and {len(needed_by) - _MOST_OWNERS} more", "dim")
+    for where in owner.evidence[:_MOST_EVIDENCE]:
+        yield _fact("", printable(where), "dim")
+
+
+def _wrong_lines(snapshot, facts, mount):
+    told = [remark.text for remark in mount.remarks] if mount is not None else ()
+    wrongs = [remark for remark in snapshot.wrongs if remark.layer == facts.id and remark.text not in told]
+    if wrongs:
+        yield from ("", ("Problems", "bad"))
+    for remark in wrongs:
+        yield [("! ", "bad"), (remark.text, "")]
+        if remark.remedy:
+            yield [("  ", ""), (f"{remark.remedy}.", "dim")]
+
+
+def _parent_text(layer):
+    if layer.parent is None:
+        return "can't be told: the link to it is broken"
+    return printable(layer.parent) or "none: it is a base"
+
+
+def _kind_text(facts):
+    if facts.layer.committed:
+        return "read-only: other layers stand on it"
+    if facts.layer.read_write is None:
+        return "unknown: another program made it"
+    return "made for writing" if facts.layer.read_write else "read-only"
