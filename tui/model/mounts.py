@@ -94,8 +94,7 @@ def _layer_mount(driver, layers, layer, here, elsewhere, recorded):
         entries=entries,
         elsewhere=others,
         remarks=tuple(
-            Remark(text, layer, wrong)
-            for text, wrong in _remarks(facts, entries, holders, on_record, others, is_base)
+            Remark(text, layer, wrong) for text, wrong in _remarks(facts, entries, holders, on_record, others, is_base)
         ),
     )
 
