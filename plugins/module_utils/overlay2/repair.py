@@ -27,6 +27,7 @@ from .foreign import standstill
 from .health.states import state_of
 from .layers import STAGING, Store, check_id
 from .locks import RuntimeState
+from .owners import mounted
 from .staging import Staging, sync_folder, write_new
 
 _FILE = re.compile(r"file ([0-7]{4}): (.*)", re.DOTALL)
@@ -82,7 +83,7 @@ def perform(driver, steps):
         for step in sorted(steps, key=_order):
             try:
                 with _locked(runtime, step.layer):
-                    if state_of(step.path) == step.before:
+                    if state_of(step.path) == step.before and not _in_use(driver.home, step):
                         _make(driver.home, step)
                         done.append(step)
             except OSError as error:
@@ -107,6 +108,14 @@ def _locked(runtime, layer):
             stack.enter_context(runtime.layer_lock(layer))
         stack.enter_context(runtime.home_lock())
         yield
+
+
+def _in_use(home, step):
+    """Whether a folder that is to go is a mount point in some mount namespace (bool): the kernel would unmount it."""
+    if step.after or not step.before.startswith("folder") or os.path.dirname(step.path) == os.path.join(home, STAGING):
+        return False
+    found = mounted.uses(home, (step.layer,), Store(home).links())
+    return bool(found.layers or found.hidden)
 
 
 def _make(home, step):

@@ -14,6 +14,7 @@ itself does not import this package.
 from __future__ import annotations
 
 from .. import owners
+from ..owners import mounted
 from . import chains, content, folders, links, state
 from .facts import Home
 from .findings import CODES, SEVERITIES, Finding, Step, rank
@@ -34,7 +35,8 @@ def check(driver, deep=False, ownership=None, progress=None):
     """
     ownership = owners.resolve(driver) if ownership is None else ownership
     home = Home(driver.home)
-    found = [*links.check(home), *chains.check(home, ownership.engine), *folders.check(home, ownership.engine)]
+    in_use = mounted.uses(driver.home, home.layers, home.named)
+    found = [*links.check(home), *chains.check(home, ownership.engine), *folders.check(home, ownership.engine, in_use)]
     found += [*state.check(home, driver), *_records(ownership)]
     if deep:
         found += content.check(home, driver, ownership.engine, progress)
@@ -49,3 +51,6 @@ def _records(ownership):
     for problem in ownership.problems:
         remedy = "Restore it from a backup, or have the engine make it anew; until then its layers count as unknown"
         yield Finding("engine-record-unreadable", "", problem.path, "it %s" % problem.message, remedy)
+    for problem in ownership.unseen:
+        remedy = "Look again as root; until then nothing is called garbage with certainty"
+        yield Finding("namespace-unseen", "", problem.path, "it %s" % problem.message, remedy)

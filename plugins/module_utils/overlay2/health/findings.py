@@ -63,6 +63,7 @@ CODES = {
     # the engine's records, and content
     "record-without-layer": (ERROR, "the engine has a layer on record that is not there"),
     "engine-record-unreadable": (WARNING, "a record of the engine's can't be read"),
+    "namespace-unseen": (NOTE, "a mount namespace can't be looked into"),
     "digest-mismatch": (ERROR, "a layer's content is no longer what its recorded digest says"),
     "digest-unverifiable": (NOTE, "a layer's recorded digest can't be recomputed"),
 }

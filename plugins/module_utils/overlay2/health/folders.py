@@ -20,21 +20,22 @@ _PARTS = frozenset((WORK, LOWER, MERGED, COMMITTED, RECORD))
 _OTHERS_WRITE = stat.S_IWOTH | stat.S_IWGRP
 
 
-def check(home, dialect):
+def check(home, dialect, in_use):
     """Findings about folders (iterator of :class:`~.findings.Finding`).
 
     :param dialect: the engine whose home it is, as in :class:`~..owners.Report`.
+    :param in_use: what is mounted of it in any mount namespace, a :class:`~..owners.mounted.Uses`.
     """
     yield from _home(home)
     for other in home.others:
         yield from _no_layer(other)
-    store, mounted = Store(home.path), {entry.mount_point for entry in home.mounts}
-    real = os.path.realpath(home.path)
+    store = Store(home.path)
     for layer in home.layers.values():
         yield from _diff(layer)
         yield from _work(layer, dialect)
         if dialect != "containers-storage":  # which keeps merged, and knows no committed
-            yield from _merged(layer, os.path.join(real, layer.id, MERGED) in mounted)
+            if layer.id not in in_use.layers:
+                yield from _merged(layer, bool(in_use.hidden))
             yield from _committed(home, layer)
         yield from _temporary(layer)
         yield from _record(store, layer)
@@ -99,8 +100,12 @@ def _work(layer, dialect):
         yield Finding("work-refused", layer.id, refused, what, remedy)
 
 
-def _merged(layer, is_mounted):
-    if MERGED not in layer.entries or is_mounted:
+def _merged(layer, half_blind):
+    """A ``merged`` folder with nothing on it. Its removal would take away what another mount namespace has there.
+
+    :param half_blind: some mount namespace could not be looked into.
+    """
+    if MERGED not in layer.entries:
         return
     path = os.path.join(layer.path, MERGED)
     try:
@@ -109,7 +114,8 @@ def _merged(layer, is_mounted):
         return
     if before.endswith(", empty"):
         what = "nothing is mounted on it, and it is left of a mount"
-        yield Finding("merged-leftover", layer.id, path, what, "Remove it: it is made anew", Step(path, before, ""))
+        step = None if half_blind else Step(path, before, "")
+        yield Finding("merged-leftover", layer.id, path, what, "Remove it: it is made anew", step)
     elif before.startswith("folder"):
         what = "nothing is mounted on it, and something was written to it that a mount would hide"
         yield Finding("merged-not-empty", layer.id, path, what, "Move what is in it to where it belongs")

@@ -57,24 +57,31 @@ def uses(home, ids, links):
 
 
 def _processes(seen):
-    """A process (int) of each mount namespace but this one, and those of which the namespace can't be told.
+    """A thread of each mount namespace but this one, and those of which the namespace can't be told.
+
+    Threads, not processes: dockerd unpacks archives in a thread with a mount namespace of its own.
 
     :param seen: a set that the namespaces' inodes are added to.
+    :returns: iterator of their folders below ``/proc`` (str), as ``123/task/456``.
     """
     seen.add(kernel.mount_namespace())
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    for process in filter(str.isdigit, os.listdir("/proc")):
         try:
-            namespace = os.stat("/proc/%s/ns/mnt" % name).st_ino
-        except PermissionError:
-            yield int(name)  # its mount table may be readable all the same
-            continue
+            threads = os.listdir("/proc/%s/task" % process)
         except OSError:
             continue  # it ended
-        if namespace not in seen:
-            seen.add(namespace)
-            yield int(name)
+        for thread in threads:
+            folder = "%s/task/%s" % (process, thread)
+            try:
+                namespace = os.stat("/proc/%s/ns/mnt" % folder).st_ino
+            except PermissionError:
+                yield folder  # its mount table may be readable all the same
+                break
+            except OSError:
+                continue
+            if namespace not in seen:
+                seen.add(namespace)
+                yield folder
 
 
 class _Finder:

@@ -109,6 +109,8 @@ class Report(NamedTuple):
     problems: Tuple[Problem, ...] = ()
     #: Layers that the engine needs and the home does not have: id to what needs it (str).
     missing: Mapping[str, str] = MappingProxyType({})
+    #: Mount namespaces that could not be looked into: what is mounted there may be an owner too.
+    unseen: Tuple[Problem, ...] = ()
 
     def unowned(self):
         """Those that nobody needs (list of :class:`Ownership`)."""

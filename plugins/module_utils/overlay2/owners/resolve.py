@@ -28,8 +28,8 @@ from .records import (
     Report,
 )
 
-#: Age in seconds from which on a layer of containers/storage that nothing refers to is taken for garbage; its own check
-#: (``containers-storage check``) waits as long.
+#: Age in seconds from which on a layer that nothing refers to is in no pull or build under way; containers/storage's
+#: own check waits as long before it calls one unreferenced.
 GRACE = 24 * 3600
 
 #: How often records are read that change meanwhile.
@@ -59,6 +59,7 @@ class _Resolver:
     def __init__(self, driver, grace):
         self._driver = driver
         self._grace = grace
+        self._now = time.time()
         self._store = Store(driver.home)
         self._engine, self._root, self._indexes, self._locks = _find_engine(driver.home)
 
@@ -68,7 +69,6 @@ class _Resolver:
         self._links = _Links(self._store, ids)
         claims, activity = self._settled()
         uses = mounted.uses(self._driver.home, ids, self._links.names)
-        claims.problems += [Problem(path, why) for path, why in uses.hidden[:1]]
         self._claim_ours(claims, ids)
         self._claim_mounts(claims, uses)
         owners, doubts = self._spread(claims, ids)
@@ -83,7 +83,8 @@ class _Resolver:
         problems = tuple(dict.fromkeys(claims.problems))
         missing = {layer: _owned(layer, claimed).reason for layer, claimed in owners.items() if layer not in answers}
         missing = {layer: reason for layer, reason in sorted(missing.items()) if not self._store.exists(layer)}
-        return Report(self._driver.home, self._engine, self._root, activity.running, answers, problems, missing)
+        unseen = tuple(Problem(path, why) for path, why in uses.hidden)
+        return Report(self._driver.home, self._engine, self._root, activity.running, answers, problems, missing, unseen)
 
     def _settled(self):
         """The engine's claims, read while none of its indexes changed, and its :class:`~.engine.Activity`."""
@@ -100,7 +101,7 @@ class _Resolver:
         if self._engine == DOCKERD:
             return dockerd.claims(self._driver.home)
         if self._engine == CONTAINERS_STORAGE:
-            return containers_storage.claims(self._driver.home, time.time(), self._grace)
+            return containers_storage.claims(self._driver.home, self._now, self._grace)
         claims = Claims()
         claims.unrecorded_doubt = "no engine's records are beside the home that could tell whose it is"
         return claims
@@ -177,7 +178,8 @@ class _Resolver:
             doubt = claims.unreferenced_doubt if unreferenced else claims.unrecorded_doubt
         if doubt:
             return Ownership(layer, UNKNOWN, certainty=NONE, reason=doubt)
-        if activity.running and not self._older_than(layer, activity.since):
+        # What is older than the engine's start, or than anything takes to make, is not in the making.
+        if activity.running and not self._older_than(layer, max(activity.since or 0, self._now - self._grace)):
             reason = "no record names it, but the engine is running and may be making it"
             return Ownership(layer, UNKNOWN, certainty=NONE, reason=reason, evidence=claims.looked_at)
         reason, evidence = unreferenced or ("the engine has no record of it", claims.looked_at)
@@ -188,8 +190,6 @@ class _Resolver:
 
     def _older_than(self, layer, moment):
         """Whether a layer was made before a moment (seconds since the epoch), by its ``link`` that nobody rewrites."""
-        if moment is None:
-            return False
         try:
             return os.lstat(self._store.path(layer, LINK)).st_mtime < moment - 1
         except OSError:

@@ -144,6 +144,24 @@ def test_a_stale_holder_is_dropped(real_tmp):
 
 
 @pytest.mark.root
+def test_a_merged_folder_that_another_mount_namespace_uses_is_left_alone(real_tmp, spawn):
+    """rmdir(2) of a mount point unmounts it in all other namespaces."""
+    made = engines.dockerd(str(real_tmp))
+    os.mkdir(made.path("run", "merged"), 0o700)
+    planned = repair.plan(reading(made))
+    assert [step.code for step in planned] == ["merged-leftover"]
+    run, options = made.path("run"), f"lowerdir={made.path('init', 'diff')},upperdir=diff,workdir=work"
+    script = f"cd {run} && mount -t overlay overlay -o {options} {run}/merged && echo up && read x; ls {run}/merged"
+    pipe = subprocess.PIPE
+    process = spawn(["unshare", "-m", "--propagation=private", "sh", "-c", script], stdin=pipe, stdout=pipe, text=True)
+    assert process.stdout.readline() == "up\n"
+    assert health.check(reading(made)) == []
+    assert repair.perform(reading(made), planned) == []
+    told, _nothing = process.communicate("\n")
+    assert "of-run" in told
+
+
+@pytest.mark.root
 def test_mounts_without_a_layer_are_found(real_tmp):
     made = engines.overlay2(str(real_tmp))
     os.mkdir(made.path("run", "merged"))

@@ -4,15 +4,21 @@
 """Owners on homes made by hand: who, with what evidence, how sure, and what is unknown rather than unowned."""
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 import subprocess
+import threading
 
 import pytest
 from overlay2 import Driver, owners
 from support import boltfile, engines
 from support.locking import locked
+
+#: linux/sched.h, linux/mount.h
+CLONE_NEWNS, CLONE_FS = 0x20000, 0x200
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 def resolve(made, **options):
@@ -240,6 +246,49 @@ def test_a_mount_in_another_mount_namespace(docker, real_tmp, spawn):
     process.kill()
     process.wait()
     process.stdout.close()
+
+
+@pytest.mark.root
+def test_a_mount_namespace_of_a_single_thread(docker, real_tmp):
+    """As dockerd's, which unpacks an archive in a thread that has a mount namespace of its own."""
+    target = real_tmp / "target"
+    target.mkdir()
+    mounted, looked = threading.Event(), threading.Event()
+
+    def other():
+        assert libc.unshare(CLONE_NEWNS | CLONE_FS) == 0
+        for arguments in ((None, b"/", None, MS_REC | MS_PRIVATE), (lost, os.fsencode(target), None, MS_BIND)):
+            assert libc.mount(*arguments, None) == 0
+        mounted.set()
+        looked.wait(20)
+
+    libc, lost = ctypes.CDLL(None, use_errno=True), os.fsencode(docker.path("lost", "diff"))
+    thread = threading.Thread(target=other)
+    thread.start()
+    try:
+        assert mounted.wait(20)
+        assert resolve(docker).layers[docker.ids["lost"]].kind == "mount"
+    finally:
+        looked.set()
+        thread.join()
+    assert resolve(docker).layers[docker.ids["lost"]].kind == "unowned"
+
+
+@pytest.mark.root
+def test_a_mount_namespace_that_no_process_is_in(docker, real_tmp):
+    """Nobody can tell what is mounted there, so nothing is certain."""
+    (real_tmp / "kept").mkdir()
+    place = real_tmp / "kept" / "mnt"
+    place.touch()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(real_tmp / "kept")], check=True)
+    subprocess.run(["mount", "--make-private", str(real_tmp / "kept")], check=True)
+    place.touch()
+    subprocess.run(["unshare", f"--mount={place}", "true"], check=True)
+    report = resolve(docker)
+    assert [problem.path for problem in report.unseen] == [str(place)]
+    assert {ownership.certainty for ownership in report.unowned()} == {"likely"}
+    subprocess.run(["umount", str(place)], check=True)
+    assert {ownership.certainty for ownership in resolve(docker).unowned()} == {"certain"}
 
 
 # --- this project's own -----------------------------------------------------------------------------------------------
