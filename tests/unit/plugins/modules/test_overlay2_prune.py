@@ -1,0 +1,81 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What overlay2_prune and overlay2_repair make of a plan, and that other modules do not carry their code."""
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune, repair
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.owners import Evidence
+from ansible_collections.strata.overlay2.plugins.modules.overlay2_prune import candidate_record, limited
+from ansible_collections.strata.overlay2.plugins.modules.overlay2_repair import difference, repair_record
+
+PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
+CANDIDATES = tuple(
+    prune.Candidate(name, f"/home/{name}", size, "nobody needs it", (Evidence("/records", "field"),))
+    for name, size in (("one", 10), ("two", None), ("not\udcffutf-8", 5))
+)
+PLAN = prune.Plan(CANDIDATES, (), "dockerd")
+
+
+def test_a_task_may_name_layers():
+    assert limited(PLAN, None) is PLAN
+    assert [candidate.layer for candidate in limited(PLAN, ["two", "three"]).candidates] == ["two"]
+    assert limited(PLAN, []).candidates == ()
+
+
+def test_sizes_add_up_where_one_could_not_be_counted():
+    assert PLAN.size == 15
+
+
+def test_records_are_json():
+    for candidate in CANDIDATES:
+        json.dumps(candidate_record(candidate)).encode("utf-8")
+    assert candidate_record(CANDIDATES[0])["evidence"] == ["/records: field"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "link -> ../web/diff"), ("file 0644: ", "file 0644: X"), ("link -> ../x/diff", "")]
+)
+def test_a_step_is_a_difference_of_lines(before, after):
+    step = repair.Repair("code", "web", "/home/l/\udcff", "change", before, after)
+    told = difference(step)
+    assert told["before"] == (before and before + "\n")
+    assert told["after"] == (after and after + "\n")
+    json.dumps(told).encode("utf-8")
+    json.dumps(repair_record(step)).encode("utf-8")
+
+
+def reached(path, seen):
+    """Files of the collection that a file's code imports, wherever in it: what Ansible sends along."""
+    if path in seen or not path.exists():
+        return
+    seen.add(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = path.parents[node.level - 1]
+        elif (node.module or "").startswith("ansible_collections.strata.overlay2.plugins"):
+            base = PLUGINS
+        else:
+            continue
+        names = (node.module or "").replace("ansible_collections.strata.overlay2.plugins", "").split(".")
+        folder = base.joinpath(*filter(None, names))
+        for target in [folder, *(folder / alias.name for alias in node.names)]:
+            reached(target.with_suffix(".py"), seen)
+            reached(target / "__init__.py", seen)
+
+
+@pytest.mark.parametrize("module", ["overlay2_layer", "overlay2_mount", "overlay2_diff"])
+def test_other_modules_do_not_carry_owners_and_health(module):
+    seen = set()
+    reached(PLUGINS / "modules" / f"{module}.py", seen)
+    names = {str(path.relative_to(PLUGINS)) for path in seen}
+    assert "module_utils/overlay2/driver.py" in names
+    apart = ("owners", "health", "prune", "repair", "foreign")
+    assert not [name for name in names if any(word in name for word in apart)]
