@@ -14,7 +14,9 @@ options:
       - The home, the driver's root folder on the target, which holds the layers and their mounts.
       - It is made where it is missing and the task has something to put into it.
       - A home that dockerd or containers/storage is running on is theirs to write to; only
-        M(strata.overlay2.overlay2_info) and M(strata.overlay2.overlay2_diff) are safe there.
+        M(strata.overlay2.overlay2_info) and M(strata.overlay2.overlay2_diff) are of use there.
+        M(strata.overlay2.overlay2_prune) and M(strata.overlay2.overlay2_repair) refuse to change it until that has
+        stopped.
     type: path
     default: /var/lib/overlay2
   options:

@@ -138,11 +138,11 @@ def _layers(places, found):
     """The records of all layers: dict of id to :class:`Record`."""
     records: Dict[str, Record] = {}
     for path in places.files("layers"):
-        for entry in _entries(path, found.doubt_unrecorded):
+        for entry in _entries(path, found.doubt_all):
             try:
                 record = _record(entry, path)
             except (TypeError, KeyError, AttributeError, ValueError):
-                found.doubt_unrecorded(Unreadable(path, "has an entry that can't be understood").problem)
+                found.doubt_all(Unreadable(path, "has an entry that can't be understood").problem)
                 continue
             records[record.id] = record
     return records
@@ -163,22 +163,22 @@ def _record(entry, path):
 def _owners(places, found):
     """(owner, ids of the layers it needs itself) of every image and container."""
     for path in places.files("images"):
-        for entry in _entries(path, found.doubt_unreferenced):
+        for entry in _entries(path, found.doubt_all):
             try:
                 id, names = _text(entry["id"]), tuple(map(_text, entry.get("names") or ()))
                 layers = [_text(entry.get("layer") or ""), *map(_text, entry.get("mapped-layers") or ())]
             except (TypeError, KeyError, AttributeError):
-                found.doubt_unreferenced(Unreadable(path, "has an entry that can't be understood").problem)
+                found.doubt_all(Unreadable(path, "has an entry that can't be understood").problem)
                 continue
             evidence = (Evidence(path, "%s.layer" % id),)
             yield Owner(IMAGE, id, names, "tagged" if names else "dangling", evidence=evidence), [*filter(None, layers)]
     for path in places.files("containers"):
-        for entry in _entries(path, found.doubt_unreferenced):
+        for entry in _entries(path, found.doubt_all):
             try:
                 id, layer = _text(entry["id"]), _text(entry.get("layer") or "")
                 names = tuple(map(_text, entry.get("names") or ())) or _name_in(entry.get("metadata"))
             except (TypeError, KeyError, AttributeError):
-                found.doubt_unreferenced(Unreadable(path, "has an entry that can't be understood").problem)
+                found.doubt_all(Unreadable(path, "has an entry that can't be understood").problem)
                 continue
             evidence = (Evidence(path, "%s.layer" % id),)
             yield Owner(CONTAINER, id, names, "unmounted", evidence=evidence), [layer] if layer else []

@@ -94,9 +94,9 @@ class _Reader:
             Evidence(os.path.join(places.data_root, buildkit.SNAPSHOTS)),
         )
         steps = (
-            (self._read_chains, found.doubt_unrecorded),
-            (self._read_mounts, found.doubt_unrecorded),
-            (self._read_cache, self._doubt_all),
+            (self._read_chains, found.doubt_all),
+            (self._read_mounts, found.doubt_all),
+            (self._read_cache, found.doubt_all),
             (self._read_images, found.doubt_unreferenced),
         )
         for step, doubt in steps:
@@ -112,10 +112,6 @@ class _Reader:
                 found.unreferenced.setdefault(chain.layer, (reason, evidence))
         return found
 
-    def _doubt_all(self, problem):
-        self._claims.doubt_unrecorded(problem)
-        self._claims.doubt_unreferenced(problem)
-
     # Layers of the image store
 
     def _read_chains(self):
@@ -127,7 +123,7 @@ class _Reader:
             try:
                 self._read_chain(folder, "sha256:" + name, bool(removing))
             except Unreadable as error:
-                self._claims.doubt_unrecorded(error.problem)
+                self._claims.doubt_all(error.problem)  # it names a folder, and those below it
         for chain in self._chains.values():
             parent = self._chains.get(chain.parent)
             if parent is not None:
@@ -151,8 +147,11 @@ class _Reader:
         top = chain = self._chains.get(id)
         while chain is not None and id not in self._referred:
             self._referred.add(id)
-            id = chain.parent
+            id, record = chain.parent, chain.record
             chain = self._chains.get(id)
+            if id and chain is None:
+                parent = os.path.join(os.path.dirname(record), "parent")
+                self._claims.doubt_all(Problem(parent, "names a layer that the engine has no record of"))
         return top
 
     # Containers
@@ -162,7 +161,7 @@ class _Reader:
             try:
                 self._read_mount(name)
             except Unreadable as error:
-                self._claims.doubt_unrecorded(error.problem)
+                self._claims.doubt_all(error.problem)
 
     def _read_mount(self, name):
         folder = os.path.join(self._places.mounts, name)
@@ -177,7 +176,7 @@ class _Reader:
         top = self._refer(parent) if parent else None
         if parent and top is None:
             parent_record = os.path.join(folder, "parent")
-            self._claims.doubt_unrecorded(Problem(parent_record, "names a layer that the engine has no record of"))
+            self._claims.doubt_all(Problem(parent_record, "names a layer that the engine has no record of"))
         if init:
             self._claims.parents[layer] = init
         if top is not None:

@@ -155,6 +155,11 @@ class Claims:
         self.problems.append(problem)
         self.unrecorded_doubt = self.unrecorded_doubt or "a record that may be its own can't be read: %s" % (problem,)
 
+    def doubt_all(self, problem):
+        """A record is unreadable that could name, or refer to, any layer."""
+        self.doubt_unrecorded(problem)
+        self.doubt_unreferenced(problem)
+
     def doubt_unreferenced(self, problem):
         """A record is unreadable that could refer to any layer on record."""
         self.problems.append(problem)

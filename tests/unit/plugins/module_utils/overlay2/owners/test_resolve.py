@@ -99,6 +99,28 @@ def test_an_unreadable_record_makes_unknown_not_unowned(docker, record, unknown)
     assert resolve(docker).problems
 
 
+@pytest.mark.parametrize("name", ["mount-id", "init-id", "parent"])
+@pytest.mark.parametrize("text", ["", "\0" * 64])
+def test_a_container_of_an_image_that_is_gone(docker, name, text):
+    """Nothing but the container's own record, which is damaged, tells who needs the layers."""
+    shutil.rmtree(docker.images)
+    os.mkdir(docker.images)
+    with open(docker.beside("image", "overlay2", "layerdb", "mounts", docker.container, name), "w") as target:
+        target.write(text)
+    found = kinds(docker)
+    assert "unowned" not in {found[layer] for layer in ("base", "middle", "init", "run")}
+
+
+@pytest.mark.parametrize("name", ["cache-id", "parent"])
+def test_a_chain_that_is_broken_in_the_records_and_in_the_home(docker, name):
+    with open(os.path.join(docker.chains["middle"], name), "w") as target:
+        target.write("")
+    for layer in ("run", "init", "middle"):
+        os.unlink(docker.path(layer, "lower"))
+    found = kinds(docker)
+    assert "unowned" not in {found[layer] for layer in ("base", "middle", "init", "run")}
+
+
 def test_a_layer_being_removed_is_garbage_once_the_engine_is_dead(docker):
     folder = docker.chains["solo"]
     os.rename(folder, folder + "-" + "0" * 64 + "-removing")
