@@ -99,6 +99,29 @@ def test_images_and_containers(store, real_tmp, report):
     assert_right(store, report)
 
 
+def test_content_against_its_digest(store, real_tmp):
+    archive = str(real_tmp / "base.tar")
+    material.base_archive(archive, str(real_tmp))
+    for name in ("good", "bad", "short"):
+        store.create(_id(name))
+        store.apply(_id(name), archive)
+        store.run("create-image", _id(name))
+    assert health.check(reading(store), deep=True) == []
+    for name, length in (("bad", None), ("short", 1)):
+        path = os.path.join(store.home, _id(name), "diff", "etc", "replaced")
+        if length is None:
+            with open(path, "r+b") as target:
+                target.write(b"X")
+        else:
+            os.truncate(path, length)
+    found = health.check(reading(store), deep=True)
+    assert {(each.code, each.layer) for each in found} == {
+        ("digest-mismatch", _id("bad")),
+        ("digest-mismatch", _id("short")),
+    }
+    assert not any(each.repairable for each in found)
+
+
 def test_garbage_and_its_prune(store, real_tmp, report):
     for name in ("base", "run"):
         store.create(_id(name), _id("base") if name != "base" else "")

@@ -137,6 +137,13 @@ def test_images_containers_and_build_cache(docker, real_tmp, report):
     docker.stop()
     assert_right(docker, report, set(needed) & folders(docker))
 
+    tampered = next(layer for layer in needed if os.path.exists(os.path.join(docker.home, layer, "diff", "text")))
+    with open(os.path.join(docker.home, tampered, "diff", "text"), "r+") as target:
+        target.write("X")
+    driver = Driver(docker.home, read_only=True, probe=False)
+    assert health.check(driver) == []  # only who reads all of it sees that
+    assert [(each.code, each.layer) for each in health.check(driver, deep=True)] == [("digest-mismatch", tampered)]
+
 
 def test_orphans_of_a_killed_engine_and_their_prune(docker, real_tmp, report):
     archive = str(real_tmp / "base.tar")

@@ -4,6 +4,7 @@
 """Each kind of damage, on each engine's home: found, typed, mended only where that is proven, nothing made worse."""
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 
@@ -180,6 +181,25 @@ def test_the_kernel_refuses_what_is_called_refused(real_tmp):
     os.makedirs(made.path("run", "work", "work", "incompat", "volatile"))
     with pytest.raises(MountError):
         Driver(made.home).get("run")
+
+
+def test_content_of_our_own_layers(real_tmp):
+    """Verified where this driver packed the archive; of another's it is said that it can't be, unless it changed."""
+    made = engines.overlay2(str(real_tmp))
+    driver = Driver(made.home)
+    with driver.diff("base", "") as stream:
+        packed = stream.read()
+    driver.create("packed", diff=io.BytesIO(packed))
+    others = {finding.layer: finding.code for finding in health.check(driver, deep=True)}
+    assert others == dict.fromkeys(("base", "middle", "solo"), "digest-unverifiable")
+    seen = []
+    health.check(driver, deep=True, progress=seen.append)
+    assert seen == ["base", "middle", "packed", "solo"]
+    with open(os.path.join(made.home, "packed", "diff", "same"), "a") as target:
+        target.write("more")
+    found = {finding.layer: finding for finding in health.check(driver, deep=True)}
+    assert found["packed"].code == "digest-mismatch"
+    assert "diff/same changed" in found["packed"].evidence
 
 
 def test_quota_projects_are_compared(xfs_home):
