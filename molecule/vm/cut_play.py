@@ -117,9 +117,10 @@ class Player:
         }
         (scratch / "inventory.json").write_text(json.dumps({"all": {"hosts": {machine.name: host}}}))
 
-    def play(self, done, going, cut: Cut | None, ledger, home: str, options: list) -> str:
+    def play(self, done, going, cut: Cut | None, ledger, home: str, omit: str = "") -> str:
         """Play until the cut, or to the end where there is none; what is told goes into the ledger.
 
+        :param omit: a call that the driver is made to leave out.
         :returns: what the guest was about to do at the cut (str).
         :raises PlayFailed: the play failed, or ended before the cut.
         """
@@ -127,8 +128,7 @@ class Player:
             "done": {"layers": done.layers, "mounts": done.mounts},
             "going": {"layers": going.layers, "mounts": going.mounts},
             "layers_home": home,
-            "layers_options": options,
-            "announcing": self._announcing,
+            "announcing": {**self._announcing, "OVERLAY2_OMIT": omit},
         }
         (self._scratch / "variables.json").write_text(json.dumps(variables))
         read_end, write_end = os.pipe()
