@@ -11,8 +11,8 @@ module: overlay2_info
 short_description: Tell what is in an overlay2 home
 version_added: 0.1.0
 description:
-  - Tells what the host offers, which layers there are, what is mounted and who holds it, and how much of their quota
-    layers use.
+  - Tells what the host offers, which layers there are, what is mounted and who holds it, how much of their quota layers
+    use, whose the layers are and what is wrong with them.
   - Takes no lock and changes nothing, so it is safe on a home that dockerd is using.
   - One damaged layer does not hide the others; what is wrong with it is in its C(problems).
 author:

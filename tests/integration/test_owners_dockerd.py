@@ -145,6 +145,39 @@ def test_images_containers_and_build_cache(docker, real_tmp, report):
     assert [(each.code, each.layer) for each in health.check(driver, deep=True)] == [("digest-mismatch", tampered)]
 
 
+def test_answers_while_the_engine_works(docker, real_tmp, report):
+    """Builds, containers and removals go on, databases are written to: no record is misread, nothing called garbage."""
+    build(docker, str(real_tmp / "kit"), "kit:0", "0", buildkit=True)
+    over = threading.Event()
+    failures = []
+
+    def work():
+        try:
+            for number in range(1, 6):
+                build(docker, str(real_tmp / "kit"), f"kit:{number}", str(number), buildkit=True)
+                docker.wait(docker.run(f"kit:{number}", "/bin/busybox", "true"))
+                docker.remove(docker.create(f"kit:{number}", "/bin/busybox", "true"))
+                docker.json("DELETE", f"/images/kit:{number - 1}", {"force": "1"})
+                docker.json("POST", "/build/prune", {})
+        except Exception as error:  # told below, in the test's own thread
+            failures.append(error)
+        finally:
+            over.set()
+
+    working = threading.Thread(target=work)
+    working.start()
+    answers, layers = 0, set()
+    while not over.is_set():
+        found = resolve(docker)
+        answers, layers = answers + 1, layers | set(found.layers)
+        assert found.unowned() == []
+        assert found.problems == ()
+    working.join()
+    assert failures == []
+    report(f"owners, dockerd at work: {answers} answers on {len(layers)} layers that came and went, none wrong")
+    assert_right(docker, report, truth(docker))
+
+
 def test_orphans_of_a_killed_engine_and_their_prune(docker, real_tmp, report):
     archive = str(real_tmp / "base.tar")
     material.base_archive(archive, str(real_tmp))

@@ -133,9 +133,9 @@ class _Reader:
         record = os.path.join(folder, "cache-id")
         layer = text_of(record)
         if layer is None:
-            if os.path.isdir(folder):
+            if os.path.isdir(folder) and not removing:
                 raise Unreadable(record, "is missing")
-            return  # removed meanwhile
+            return  # removed meanwhile; a layer goes before its record
         if removing:
             reason = "the engine was removing it, and has it on record only as that"
             self._claims.unreferenced[layer] = reason, (Evidence(record),)
@@ -201,7 +201,8 @@ class _Reader:
             if values is None:
                 if not os.path.isdir(folder):
                     return None
-                raise Unreadable(config, "is missing")
+                # In the making or on its way out, or that was broken off; what was made for it is its own all the same.
+                return Owner(CONTAINER, id, (), "incomplete", evidence=(mount, Evidence(folder)))
             state = values.get("State") or {}
             name = values.get("Name")
             if not isinstance(state, dict) or not isinstance(name, str):

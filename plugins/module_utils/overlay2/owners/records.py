@@ -50,9 +50,9 @@ class Owner(NamedTuple):
     id: str
     #: What people call it: tags of an image, a container's name, a build step, holders.
     names: Tuple[str, ...] = ()
-    #: container: running, paused, restarting, exited, created, dead, removing, mounted, unmounted, unreadable; image:
-    #: tagged, dangling, intermediate, incomplete; build-cache: its type, as regular or source.local; layer: read-write,
-    #: read-only, held, named; mount: mounted.
+    #: container: running, paused, restarting, exited, created, dead, removing, mounted, unmounted, incomplete,
+    #: unreadable; image: tagged, dangling, intermediate, incomplete; build-cache: its type, as regular or source.local;
+    #: layer: read-write, read-only, held, named; mount: mounted.
     state: str = ""
     #: It needs this layer itself; False: a layer that stands on this one.
     direct: bool = True

@@ -34,6 +34,7 @@ GRACE = 24 * 3600
 
 #: How often records are read that change meanwhile.
 _TRIES = 5
+_PAUSE = 0.02
 
 DOCKERD, CONTAINERS_STORAGE, OVERLAY2 = "dockerd", "containers-storage", "overlay2"
 
@@ -88,11 +89,15 @@ class _Resolver:
 
     def _settled(self):
         """The engine's claims, read while none of its indexes changed, and its :class:`~.engine.Activity`."""
-        for _attempt in range(_TRIES):
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_PAUSE)
             before = [_signature(path) for path in self._indexes]
             claims = self._read_claims()
             activity = engine.activity(self._locks)
-            if before == [_signature(path) for path in self._indexes]:
+            # A record of an engine at work that can't be read may be half written.
+            settled = not (claims.problems and activity.running) or attempt == _TRIES - 1
+            if settled and before == [_signature(path) for path in self._indexes]:
                 return claims, activity
         claims.unrecorded_doubt = claims.unreferenced_doubt = "the engine's records changed each time they were read"
         return claims, activity
