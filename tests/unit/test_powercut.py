@@ -78,7 +78,9 @@ def lines_until_cut(powercut, cut, lines):
     return next(number for number, line in enumerate(lines, 1) if trigger.announced(line))
 
 
-ANNOUNCED = "+ + @staging mkdir mkdir @apply open write @sync syncfs + @staging mkdir".split()
+ANNOUNCED = (
+    "+", "+", "@staging", "mkdir", "mkdir", "@apply", "open", "write", "@sync", "syncfs", "+", "@staging", "mkdir",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
