@@ -106,7 +106,7 @@ class Player:
     def __init__(self, machine, scratch: Path, run_root: str) -> None:
         self._machine = machine
         self._scratch = scratch
-        self._announcing = {"PYTHONPATH": "/srv/data/opt/guest/announce", "OVERLAY2_RUN_ROOT": run_root}
+        self._run_root = run_root
         facts = machine.facts()
         host = {
             "ansible_host": facts["address"],
@@ -128,7 +128,8 @@ class Player:
             "done": {"layers": done.layers, "mounts": done.mounts},
             "going": {"layers": going.layers, "mounts": going.mounts},
             "layers_home": home,
-            "announcing": {**self._announcing, "OVERLAY2_OMIT": omit},
+            "driver_environment": {"OVERLAY2_RUN_ROOT": self._run_root},
+            "announcing": {"PYTHONPATH": "/srv/data/opt/guest/announce", "OVERLAY2_OMIT": omit},
         }
         (self._scratch / "variables.json").write_text(json.dumps(variables))
         read_end, write_end = os.pipe()
