@@ -64,8 +64,7 @@ def _chain(home, layer, path, limit):
     if len(layer.lowers) > limit:
         what = "its lower chain has %d entries, and %d is the most" % (len(layer.lowers), limit)
         yield Finding("lower-too-long", layer.id, path, what, "Make it anew with some layers merged into one")
-    own = {name for name, named in home.named.items() if named == layer.id}
-    if own & set(layer.lowers):
+    if layer.id in map(home.named.get, layer.lowers):
         yield _loop(layer, path, "its lower chain names the layer itself")
     elif len(set(layer.lowers)) < len(layer.lowers):
         yield _loop(layer, path, "its lower chain names a layer twice")

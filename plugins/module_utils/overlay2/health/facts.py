@@ -29,23 +29,14 @@ class LayerFacts(NamedTuple):
     #: Content of the files, None where one is missing or can't be read.
     link_file: Optional[bytes]
     lower_file: Optional[bytes]
+    #: Names in ``l/`` of the layers below, uppermost first; None where ``lower`` is damaged.
+    lowers: Optional[Tuple[str, ...]]
 
     @property
     def link(self):
         """Its name in ``l/`` as its own file has it; "" where that holds none."""
         name = os.fsdecode(self.link_file or b"")
         return name if _NAME.fullmatch(name) else ""
-
-    @property
-    def lowers(self):
-        """Names in ``l/`` of the layers below, uppermost first (tuple of str); None where ``lower`` is damaged."""
-        if LOWER not in self.entries:
-            return ()
-        entries = os.fsdecode(self.lower_file or b"").split(":")
-        prefix = LINK_DIR + "/"
-        if not all(entry.startswith(prefix) and is_link_name(entry[len(prefix) :]) for entry in entries):
-            return None
-        return tuple(entry[len(prefix) :] for entry in entries)
 
     def is_folder(self, name):
         """Whether it has a folder of that name (bool)."""
@@ -71,6 +62,8 @@ class Home:
         self.shorts: Dict[str, Optional[str]] = self._read_shorts()
         self.staged = _names(os.path.join(path, STAGING))
         self._read_layers()
+        #: Names in ``l`` whose symbolic links lead to each layer.
+        self.names = self._names_of_layers()
         #: The layer that goes by each name, by the symbolic links or, where they are lost, the layers' own files.
         self.named = self._who_is_named()
         #: Layers that stand directly on each layer.
@@ -105,6 +98,12 @@ class Home:
                 self.layers[name] = facts
             else:
                 self.others.append(facts)
+
+    def _names_of_layers(self):
+        found: Dict[str, List[str]] = {}
+        for name in self.shorts:
+            found.setdefault(self.owner_of_short(name) or "", []).append(name)
+        return found
 
     def owner_of_short(self, name):
         """Id of the layer that a symbolic link in ``l`` leads to (str); None where it leads to none."""
@@ -154,7 +153,18 @@ def _layer(name, path):
         return None
     except OSError:
         entries = {}
-    return LayerFacts(name, path, info, entries, *_small_files(path, entries))
+    link_file, lower_file = _small_files(path, entries)
+    lowers = _chain(lower_file) if LOWER in entries else ()
+    return LayerFacts(name, path, info, entries, link_file, lower_file, lowers)
+
+
+def _chain(content):
+    """Names in a ``lower`` file (tuple of str); None for one that is damaged."""
+    prefix = LINK_DIR + "/"
+    entries = os.fsdecode(content or b"").split(":")
+    if not all(entry.startswith(prefix) and is_link_name(entry[len(prefix) :]) for entry in entries):
+        return None
+    return tuple(entry[len(prefix) :] for entry in entries)
 
 
 def _small_files(path, entries) -> Tuple[Optional[bytes], Optional[bytes]]:

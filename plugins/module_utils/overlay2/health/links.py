@@ -25,7 +25,7 @@ def check(home):
     claimed = _claims(home)
     for layer in home.layers.values():
         if layer.link:
-            yield from _short_link(home, layer, claimed[layer.link])
+            yield from _short_link(home, layer, claimed)
     for name in home.shorts:
         yield from _entry(home, name, claimed)
 
@@ -39,11 +39,6 @@ def _claims(home):
     return found
 
 
-def _names_of(home, layer):
-    """Names in ``l/`` whose symbolic links lead to a layer (list of str)."""
-    return [name for name in home.shorts if home.owner_of_short(name) == layer]
-
-
 def _link_file(home, layer):
     if layer.link:
         return
@@ -54,7 +49,7 @@ def _link_file(home, layer):
         code, what = "link-empty", "its link file is empty, as after a power cut"
     else:
         code, what = "link-garbled", "its link file holds no link name"
-    names = _names_of(home, layer.id)
+    names = home.names.get(layer.id, [])
     wanted = [name for name in names if name in home.wanted] or names
     if len(wanted) == 1 and _replaceable(layer.entries.get(LINK)):
         step = Step(path, state_of(path), file_state(wanted[0]))
@@ -70,8 +65,9 @@ def _replaceable(info):
     return info is None or stat.S_ISREG(info.st_mode)
 
 
-def _short_link(home, layer, claimants):
+def _short_link(home, layer, claimed):
     """The symbolic link that a layer's ``link`` file names."""
+    claimants = claimed[layer.link]
     path = home.link_path(layer.link)
     target = home.shorts.get(layer.link)
     leads_to = home.owner_of_short(layer.link)
@@ -79,7 +75,7 @@ def _short_link(home, layer, claimants):
     if leads_to == layer.id:
         return
     if len(claimants) > 1:
-        yield from _shared(home, layer, claimants, leads_to)
+        yield from _shared(home, layer, claimed, leads_to)
     elif layer.link not in home.shorts:
         step = Step(path, "", link_state(right))
         yield Finding("short-link-missing", layer.id, path, "the link of its name is missing", "Make it again", step)
@@ -92,21 +88,17 @@ def _short_link(home, layer, claimants):
         yield Finding("short-link-wrong", layer.id, path, what, "Have it lead to %s" % right, step)
 
 
-def _shared(home, layer, claimants, leads_to):
+def _shared(home, layer, claimed, leads_to):
     """Two layers with one name: right is the one that the link leads to, if the other has a link of its own."""
     path = os.path.join(layer.path, LINK)
-    others = [each for each in claimants if each != layer.id]
+    others = [each for each in claimed[layer.link] if each != layer.id]
     what = "its link file has the name of layer %s" % ", ".join(others)
-    names = [name for name in _names_of(home, layer.id) if len(_claimants(home, name)) == 0]
+    names = [name for name in home.names.get(layer.id, ()) if name not in claimed]
     if leads_to in others and len(names) == 1:
         step = Step(path, file_state(layer.link), file_state(names[0]))
         yield Finding("link-shared", layer.id, path, what, "Write %s into it, which leads to it" % names[0], step)
         return
     yield Finding("link-shared", layer.id, path, what, "Remove the layer that is not what the link leads to")
-
-
-def _claimants(home, name):
-    return [layer.id for layer in home.layers.values() if layer.link == name]
 
 
 def _entry(home, name, claimed):
