@@ -93,12 +93,13 @@ def table(outcomes):
     lines = [["workload", *COLUMNS, "others", "ratio", "goal", "met", "peak MiB"]]
     for outcome in outcomes.values():
         contenders = outcome["contenders"]
-        others = [f"{name} {_median(contenders, name)}" for name in contenders if name not in COLUMNS]
+        goals = [goal for goal in outcome["goals"] if goal["what"] != "peak" or goal["against"] != STORAGE]
+        what = goals[0]["what"] if goals else "seconds"
+        others = [f"{name} {_figure(contenders, name, what)}" for name in contenders if name not in COLUMNS]
         ratio = judged(Goal(1.0), contenders)["value"]
-        goals = [goal for goal in outcome["goals"] if goal["what"] == "seconds" or goal["against"] != STORAGE]
         lines.append([
             outcome["title"],
-            *(_median(contenders, name) for name in COLUMNS),
+            *(_figure(contenders, name, what) for name in COLUMNS),
             ", ".join(others),
             "" if ratio is None else f"{ratio:.3g}",
             "; ".join(goal["goal"] for goal in goals),
@@ -111,23 +112,26 @@ def table(outcomes):
     return [f"| {row} |" for row in rows]
 
 
-def _median(contenders, name):
-    if name not in contenders:
-        return "–"
-    what = "size" if contenders[name]["size"] else "seconds"
-    return amount(contenders[name][what], what)
+def _figure(contenders, name, what):
+    return amount(contenders[name][what], what) if name in contenders else "–"
 
 
 def _met(goal):
     if goal["met"] is None:
         return "not measured"
-    value = f"{goal['value']:.3g}"
-    return ("yes" if goal["met"] else "NO") if goal["against"] == GO else f"{'yes' if goal['met'] else 'NO'} ({value})"
+    met = "yes" if goal["met"] else "NO"
+    if goal["against"] == GO:
+        return met
+    value = amount(goal["value"], goal["what"]) if goal["against"] is None else f"{goal['value']:.3g}"
+    return f"{met} ({value})"
 
 
 def _memory(outcome):
     contenders = outcome["contenders"]
-    peaks = [f"{contenders[name]['peak'] / 2**20:.0f}" if name in contenders else "–" for name in (OURS, GO, STORAGE)]
+    peaks = [
+        f"{contenders[name]['peak'] / 2**20:.0f}" if name in contenders and contenders[name]["peak"] else "–"
+        for name in (OURS, GO, STORAGE)
+    ]
     over = any(goal["met"] is False and goal["what"] == "peak" for goal in outcome["goals"])
     return " / ".join(peaks) + (" (too much)" if over else "")
 

@@ -92,7 +92,7 @@ def amount(value, what="seconds"):
         return f"{value / 2**20:.0f} MiB"
     if what == "size":
         return f"{value / 2**10:.0f} KiB"
-    if value < 0.02:
+    if value < 0.1:
         return f"{value * 1000:.3g} ms"
     return f"{value:.3g} s"
 
