@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 from textual.app import App
@@ -23,6 +24,9 @@ from .screens.health import HealthScreen
 from .screens.layers import LayersScreen
 from .screens.mounts import MountsScreen
 from .screens.status import StatusScreen
+
+#: Seconds that the program's end waits for a check that is under way.
+_PATIENCE = 0.3
 
 
 class Overlay2App(actions.Actions, App):
@@ -86,12 +90,22 @@ class Overlay2App(actions.Actions, App):
         self.call_after_refresh(self.bring_up_to_date)
         if self._live is not None:
             poller = self._live.poller
-            for name, run in (("follow", poller.run), ("sizes", poller.run_sizes), ("checks", poller.run_checks)):
+            for name, run in (("follow", poller.run), ("sizes", poller.run_sizes)):
                 self.run_worker(run, name=name, group=name, thread=True, exit_on_error=False)
+            # No worker, as the end of the program would wait for it: a check can't be broken off, and may take seconds.
+            self._checks = threading.Thread(target=self._check, daemon=True)
+            self._checks.start()
 
     def on_unmount(self):
         if self._live is not None:
             self._live.poller.stop()
+            self._checks.join(_PATIENCE)
+
+    def _check(self):
+        try:
+            self._live.poller.run_checks()
+        except Exception as error:
+            self.call_from_thread(self._thread_ended, "checks", error)
 
     def _publish(self, snapshot):
         """Called by the poller's threads."""
@@ -104,10 +118,12 @@ class Overlay2App(actions.Actions, App):
             self.bring_up_to_date()
 
     def on_worker_state_changed(self, event: Worker.StateChanged):
-        if event.state == WorkerState.ERROR and event.worker.group in ("follow", "sizes", "checks"):
-            self.stale = time.time()
-            what = f"The thread {event.worker.name} ended with {event.worker.error!r}"
-            self.notify(what, severity="error", timeout=20)
+        if event.state == WorkerState.ERROR and event.worker.group in ("follow", "sizes"):
+            self._thread_ended(event.worker.name, event.worker.error)
+
+    def _thread_ended(self, name, error):
+        self.stale = time.time()
+        self.notify(f"The thread {name} ended with {error!r}", severity="error", timeout=20)
 
     def bring_up_to_date(self):
         """Give the screen in front what it is to show."""

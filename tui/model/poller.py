@@ -66,7 +66,7 @@ class Poller:
         self._wake()
 
     def stop(self):
-        """End the threads soon, also within a long walk."""
+        """End the threads soon, also within a long walk; the one that examines after what it is at."""
         self._stopped = True
         self._sizes.stop()
         self._examiner.stop()
