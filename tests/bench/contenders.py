@@ -232,8 +232,9 @@ class Family:
     def _members(self):
         pids = [self._pid]
         for pid in pids:
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as children:
-                pids += map(int, children.read().split())
+            with contextlib.suppress(OSError):
+                for thread in os.listdir(f"/proc/{pid}/task"):  # any of them may have started a process
+                    pids += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
         return pids
 
 
