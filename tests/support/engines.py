@@ -131,7 +131,7 @@ def dockerd(root):
         config = json.dumps({"rootfs": {"type": "layers", "diff_ids": [diffs[name] for name in names]}})
         id = hashlib.sha256(config.encode()).hexdigest()
         _write(os.path.join(image, "imagedb", "content", "sha256"), id, config)
-        tags.setdefault(tag.split(":")[0], {})[tag] = "sha256:" + id
+        tags.setdefault(tag.partition(":")[0], {})[tag] = "sha256:" + id
     made.images = os.path.join(image, "imagedb", "content", "sha256")
     _write(image, "repositories.json", json.dumps({"Repositories": tags}))
     made.container = digest("container")

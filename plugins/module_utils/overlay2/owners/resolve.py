@@ -81,6 +81,7 @@ class _Resolver:
             answer = self._unowned(layer, claims, doubts, activity, bool(uses.hidden))
             if answer.kind != UNOWNED or self._store.exists(layer):
                 answers[layer] = answer
+        self._doubt_those_below(answers, claims)
         problems = tuple(dict.fromkeys(claims.problems))
         missing = {layer: _owned(layer, claimed).reason for layer, claimed in owners.items() if layer not in answers}
         missing = {layer: reason for layer, reason in sorted(missing.items()) if not self._store.exists(layer)}
@@ -153,10 +154,20 @@ class _Resolver:
             inherited = [owner._replace(direct=False) for owner in found[layer] if owner.direct]
             for below in self._below(layer, claims, everybody, doubts):
                 found.setdefault(below, []).extend(inherited)
-        for layer in set(claims.unknown) - set(found):
-            for below in self._below(layer, claims, everybody, doubts):
-                doubts.setdefault(below, "layer %s stands on it, and whose that is can't be told" % layer)
         return found, doubts
+
+    def _doubt_those_below(self, answers, claims):
+        """What a layer of unknown owners stands on is not garbage: a pull may be building on a layer left over."""
+        everybody = set(answers)
+        pending = [layer for layer, answer in answers.items() if answer.kind == UNKNOWN]
+        while pending:
+            layer, doubts = pending.pop(), {}
+            for below in self._below(layer, claims, everybody, doubts):
+                doubts[below] = "layer %s stands on it, and whose that is can't be told" % layer
+            for below, reason in doubts.items():
+                if below in answers and answers[below].kind == UNOWNED:
+                    answers[below] = Ownership(below, UNKNOWN, certainty=NONE, reason=reason)
+                    pending.append(below)
 
     def _below(self, layer, claims, everybody, doubts):
         """Ids of the layers that one stands on, by its own files and by the engine's; what can't be told is a doubt."""

@@ -142,6 +142,18 @@ def test_a_running_engine_may_be_making_what_is_young(docker):
         assert resolve(docker).counts()["unowned"] == 3
 
 
+def test_a_running_engine_may_be_building_on_what_was_left_over(docker):
+    with locked(docker.beside("volumes", "metadata.db")):
+        for name in ("lost", "orphan", "gone-init"):
+            os.utime(docker.path(name, "link"), (1e9, 1e9))
+        with open(docker.path("lost", "lower"), "w") as target:
+            target.write("l/" + docker.link("orphan"))
+        assert kinds(docker)["orphan"] == "unowned"
+        os.utime(docker.path("lost", "link"))
+        found = kinds(docker)
+    assert (found["lost"], found["orphan"], found["gone-init"]) == ("unknown", "unknown", "unowned")
+
+
 def test_an_engine_without_databases_can_not_be_told_to_be_stopped(docker):
     shutil.rmtree(docker.beside("buildkit"))
     os.unlink(docker.beside("volumes", "metadata.db"))
