@@ -70,9 +70,9 @@ class Rounds:
         self._size = {"size": "20M"} if with_quota else {}
 
     def __getitem__(self, number: int) -> Round:
-        if number == 0:
-            return Round([{"id": "base", **self._content(0)}], [])
         rolling = {"id": "rolling", "force": True, **self._content(number)}
+        if number == 0:
+            return Round([{"id": "base", **self._content(0)}, rolling], [])
         run = {"id": f"run-{number}", "parent": "base", "read_write": True, **self._size, **self._content(number + 1)}
         return Round([rolling, run], [{"id": run["id"], "holder": HOLDER}])
 
