@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Checks a home as M(strata.overlay2.overlay2_info) does with O(strata.overlay2.overlay2_info#module:gather=health),
     and mends what the rest of the home proves, as a lost short link from the layer's own C(link) file, an empty C(link)
-    file from the short link, or an empty C(lower) file from the chains of the layers above.
+    file from the short link, or an empty C(lower) file from the chains of the layers above and the engine's records.
   - What is not proven is left alone and returned in RV(findings), with a remedy.
   - No layer's content is touched. Each change is one rename, made under the locks of the home.
   - The home of dockerd or containers/storage is mended only while that engine is at rest, which its own locks tell;

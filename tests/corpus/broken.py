@@ -163,9 +163,26 @@ def lower_emptied(made):
     put(made.path("middle", "lower"), "")
 
 
-@damage("lower-empty", "run")
+@damage("lower-empty", "run", kinds=(OURS,))
 def lower_of_the_top_emptied(made):
     put(made.path("run", "lower"), "")
+
+
+@damage("lower-empty", "run", repairable=True, kinds=(DOCKERD, CONTAINERS))
+def lower_of_the_top_emptied_with_its_parent_on_record(made):
+    put(made.path("run", "lower"), "")
+
+
+@damage("lower-garbled", "middle", repairable=True, kinds=(DOCKERD, CONTAINERS))
+def lower_garbled_and_link_lost(made):
+    put(made.path("middle", "lower"), "\0" * 28)
+    put(made.path("middle", "link"), "")
+
+
+@damage("lower-garbled", "middle", kinds=(DOCKERD,))
+def lower_that_layers_above_and_records_tell_otherwise(made):
+    put(made.path("middle", "lower"), "garbage")
+    put(os.path.join(made.chains["middle"], "parent"), "sha256:" + os.path.basename(made.chains["solo"]))
 
 
 @damage("lower-garbled", "middle", repairable=True)
@@ -173,7 +190,7 @@ def lower_zeroed(made):
     put(made.path("middle", "lower"), "\0" * 28)
 
 
-@damage("lower-garbled", "run")
+@damage("lower-garbled", "run", kinds=(OURS,))
 def lower_with_paths(made):
     put(made.path("run", "lower"), "/var/lib/elsewhere/diff:l/" + made.link("base"))
 

@@ -36,7 +36,7 @@ def check(driver, deep=False, ownership=None, progress=None):
     ownership = owners.resolve(driver) if ownership is None else ownership
     home = Home(driver.home)
     in_use = mounted.uses(driver.home, home.layers, home.named)
-    found = [*links.check(home), *chains.check(home, ownership.engine), *folders.check(home, ownership.engine, in_use)]
+    found = [*links.check(home), *chains.check(home, ownership), *folders.check(home, ownership.engine, in_use)]
     found += [*state.check(home, driver), *_records(ownership)]
     if deep:
         found += content.check(home, driver, ownership.engine, progress)

@@ -16,41 +16,45 @@ from .states import file_state, state_of
 _MAX_DEPTH_CONTAINERS = 500
 
 
-def check(home, dialect):
+def check(home, ownership):
     """Findings about lower chains (iterator of :class:`~.findings.Finding`).
 
-    :param dialect: the engine whose home it is, as in :class:`~..owners.Report`.
+    :param ownership: whose home it is, and the parents that its engine has on record: a :class:`~..owners.Report`.
     """
-    limit = _MAX_DEPTH_CONTAINERS if dialect == "containers-storage" else MAX_DEPTH
+    containers = ownership.engine == "containers-storage"
+    limit = _MAX_DEPTH_CONTAINERS if containers else MAX_DEPTH
     for layer in home.layers.values():
         path = os.path.join(layer.path, LOWER)
         if layer.lowers is None:
-            yield _unreadable(home, layer, path)
+            empty = layer.lower_file == b""
+            what = "empty, as after a power cut" if empty else "no list of names in l"
+            code = "lower-empty" if empty else "lower-garbled"
+            yield _lost(home, layer, ownership.parents, code, "its lower file is " + what)
         elif LOWER not in layer.entries:
             # A base has no work folder. With containers/storage it has, and an empty folder named so.
-            if WORK in layer.entries and dialect != "containers-storage":
-                yield _lost(home, layer, path, "lower-missing", "it has a work folder, and its lower file is missing")
+            if WORK in layer.entries and not containers:
+                what = "it has a work folder, and its lower file is missing"
+                yield _lost(home, layer, ownership.parents, "lower-missing", what)
         else:
             yield from _chain(home, layer, path, limit)
 
 
-def _unreadable(home, layer, path):
-    if layer.lower_file == b"":
-        return _lost(home, layer, path, "lower-empty", "its lower file is empty, as after a power cut")
-    return _lost(home, layer, path, "lower-garbled", "its lower file holds something else than names in l")
-
-
-def _lost(home, layer, path, code, what):
-    """A chain that is gone: those that stand on the layer have it in theirs."""
+def _lost(home, layer, parents, code, what):
+    """A chain that is gone: those that stand on the layer have it in theirs, and the engine may have the parent."""
+    path = os.path.join(layer.path, LOWER)
     told = {home.layers[child].lowers[1:] for child in home.children.get(layer.id, ())}
+    parent = home.layers.get(parents.get(layer.id, ""))
+    if parent is not None and parent.link and parent.lowers is not None:
+        told.add((parent.link, *parent.lowers))
     info = layer.entries.get(LOWER)
     if len(told) == 1 and (info is None or stat.S_ISREG(info.st_mode)):
         chain = next(iter(told))
         if chain and all(name in home.named for name in chain):
             text = ":".join("%s/%s" % (LINK_DIR, name) for name in chain)
             step = Step(path, state_of(path), file_state(text))
-            return Finding(code, layer.id, path, what, "Write the chain into it that those above it have", step)
-    remedy = "Nothing that stands on it tells the chain: remove the layer, and get it anew"
+            remedy = "Write the chain into it that the layers above, or the engine's records, tell"
+            return Finding(code, layer.id, path, what, remedy, step)
+    remedy = "Neither a layer above nor the engine's records tell the chain: remove the layer, and get it anew"
     return Finding(code, layer.id, path, what, remedy)
 
 

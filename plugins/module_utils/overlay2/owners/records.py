@@ -111,6 +111,8 @@ class Report(NamedTuple):
     missing: Mapping[str, str] = MappingProxyType({})
     #: Mount namespaces that could not be looked into: what is mounted there may be an owner too.
     unseen: Tuple[Problem, ...] = ()
+    #: The parent of each layer, where the engine has that on record: id to id.
+    parents: Mapping[str, str] = MappingProxyType({})
 
     def unowned(self):
         """Those that nobody needs (list of :class:`Ownership`)."""

@@ -86,7 +86,17 @@ class _Resolver:
         missing = {layer: _owned(layer, claimed).reason for layer, claimed in owners.items() if layer not in answers}
         missing = {layer: reason for layer, reason in sorted(missing.items()) if not self._store.exists(layer)}
         unseen = tuple(Problem(path, why) for path, why in uses.hidden)
-        return Report(self._driver.home, self._engine, self._root, activity.running, answers, problems, missing, unseen)
+        return Report(
+            self._driver.home,
+            self._engine,
+            self._root,
+            activity.running,
+            answers,
+            problems,
+            missing,
+            unseen,
+            claims.parents,
+        )
 
     def _settled(self):
         """The engine's claims, read while none of its indexes changed, and its :class:`~.engine.Activity`."""
