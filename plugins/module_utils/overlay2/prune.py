@@ -131,11 +131,21 @@ class _Remover:
         report = owners.resolve(driver)
         self._garbage = {each.layer: each for each in report.unowned() if each.certainty == owners.CERTAIN}
         self._mount_records = []
+        self._above = self._who_stands_on()
+
+    def _who_stands_on(self):
+        """Layer id to the ids of those that have it in their chains (dict of sets)."""
+        names, found = self._store.links(), {}
+        for other in self._store.ids():
+            with contextlib.suppress(Overlay2Error):
+                for link in self._store.lower_links(other):
+                    found.setdefault(names.get(link[len(LINK_DIR) + 1 :]), set()).add(other)
+        return found
 
     def remove(self, layer):
-        """Remove a layer, if it is garbage; returns whether (bool)."""
+        """Remove a layer, if it is garbage and no other stands on it any more; returns whether (bool)."""
         ownership = self._garbage.get(layer)
-        if ownership is None:
+        if ownership is None or any(map(self._store.exists, self._above.get(layer, ()))):
             return False
         with self._runtime.layer_lock(layer), self._runtime.home_lock():
             uses = mounted.uses(self._home, (layer,), self._store.links())

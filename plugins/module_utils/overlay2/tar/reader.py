@@ -82,7 +82,8 @@ class Reader:
         self._digest = hashlib.sha256()
         self._hashing = Beside()
         self._total = 0
-        self._folder = None  # of the last entry, if it was clean
+        self._folder = None  # of the last entry, as it stands in the archive
+        self._prefix = b""  # the same, clean and with its slash
 
     @property
     def diff_id(self):
@@ -254,10 +255,14 @@ class Reader:
     def _clean(self, name):
         """:func:`clean`, quicker for a name in the same folder as the one before."""
         folder, _slash, base = name.rpartition(b"/")
-        if folder == self._folder and base[:1] not in _NEEDS_CLEANING and len(base) < _SHORT:
-            return name
+        is_plain = base[:1] not in _NEEDS_CLEANING and len(base) < _SHORT
+        if is_plain and folder == self._folder:
+            return self._prefix + base
         cleaned = clean(name)
-        self._folder = cleaned.rpartition(b"/")[0] if cleaned == name else None
+        if is_plain:
+            self._folder, self._prefix = folder, cleaned[: -len(base)]
+        else:
+            self._folder = None
         return cleaned
 
     def _plain_entry(self, header):

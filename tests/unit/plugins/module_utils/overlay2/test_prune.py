@@ -122,6 +122,17 @@ def test_the_record_of_a_container_stays_with_a_layer_of_its(docker):
     assert not os.path.exists(mounts)
 
 
+def test_a_layer_stays_as_long_as_another_stands_on_it(docker):
+    with open(docker.path("lost", "lower"), "w") as target:
+        target.write(f"l/{docker.link('orphan')}:l/{docker.link('base')}")
+    os.mkdir(docker.path("lost", "work"))
+    planned = prune.plan(reading(docker))
+    assert names(docker, planned.candidates)[:2] == ["lost", "orphan"]
+    one = planned._replace(candidates=planned.candidates[1:2])
+    assert prune.perform(reading(docker), one, foreign=True) == []
+    assert prune.perform(reading(docker), planned, foreign=True) == list(planned.candidates)
+
+
 def test_a_layer_that_dockerd_was_removing_is_finished(docker):
     folder = docker.chains["orphan"]
     os.rename(folder, folder + "-" + "0" * 64 + "-removing")
