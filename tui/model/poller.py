@@ -14,7 +14,7 @@ from .watch import News, Watch
 
 #: News come in flocks: wait this many seconds for the rest of one before reading; so many at most where others on the
 #: host mount all the time, each of which wakes us.
-_GATHER, _GATHER_MOST = 0.15, 0.6
+_GATHER, _GATHER_MOST = 0.15, 0.3
 #: A layer in the making changes once more without a word: look again after so many seconds.
 _SETTLE = 1.0
 #: Everything is read again after at least so many seconds, and so many times what reading it took.
