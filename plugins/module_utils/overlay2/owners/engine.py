@@ -13,7 +13,10 @@ import glob
 import os
 from typing import NamedTuple, Optional
 
-from ..linux import kernel
+from ..linux import fs, kernel
+
+#: File systems whose files are on the device that their super block has: ext2 to ext4, XFS, tmpfs.
+_PLAIN = (0xEF53, 0x58465342, 0x01021994)
 
 
 class Activity(NamedTuple):
@@ -33,17 +36,17 @@ def dockerd_files(data_root):
 
 def activity(files):
     """The :class:`Activity` of an engine that keeps one of ``files`` (list of paths) locked while it works."""
-    inodes = set()
+    wanted = set()
     for path in files:
         try:
-            inodes.add(os.stat(path).st_ino)
+            wanted.add(_name_in_table(path))
         except FileNotFoundError:
             continue
         except OSError:
             return Activity(None)
-    if not inodes:
+    if not wanted:
         return Activity(None)
-    holders = _holders(inodes)
+    holders = _holders(wanted)
     if holders is None:
         return Activity(None)
     if not holders:
@@ -53,10 +56,20 @@ def activity(files):
     return Activity(True, None if None in starts else min(starts))
 
 
-def _holders(inodes):
-    """Other processes (set of int) that hold a lock for writing on one of the inodes; None where that can't be read.
+def _name_in_table(path):
+    """How ``/proc/locks`` names a file: (device, inode), texts.
 
-    Devices are not compared: btrfs has others in the table than stat(2) tells.
+    The device is "" where it may be another one there than stat(2) tells, as on btrfs: then the inode has to do.
+    """
+    info = os.stat(path)
+    device = "%02x:%02x" % (os.major(info.st_dev), os.minor(info.st_dev))
+    return device if fs.magic(path) in _PLAIN else "", str(info.st_ino)
+
+
+def _holders(wanted):
+    """Other processes (set of int) that hold a lock for writing on one of some files; None where that can't be read.
+
+    :param wanted: the files, as :func:`_name_in_table` names them (set).
     """
     try:
         with open("/proc/locks", encoding="ascii", errors="replace") as table:
@@ -68,8 +81,8 @@ def _holders(inodes):
         fields = line.split()
         if "->" in fields or len(fields) < 6 or fields[3] != "WRITE":
             continue
-        inode = fields[5].rpartition(":")[2]
-        if inode.isdigit() and int(inode) in inodes:
+        device, _colon, inode = fields[5].rpartition(":")
+        if (device, inode) in wanted or ("", inode) in wanted:
             found.add(int(fields[4]))
     return found - {os.getpid()}
 
