@@ -9,6 +9,7 @@ import os
 import stat
 
 from ..layers import LINK_DIR, LOWER, MAX_DEPTH, WORK
+from ..owners import containers_storage
 from .findings import Finding, Step
 from .states import file_state, state_of
 
@@ -23,6 +24,7 @@ def check(home, ownership):
     """
     containers = ownership.engine == "containers-storage"
     limit = _MAX_DEPTH_CONTAINERS if containers else MAX_DEPTH
+    others = containers_storage.other_homes(home.path) if containers else []
     for layer in home.layers.values():
         path = os.path.join(layer.path, LOWER)
         if layer.lowers is None:
@@ -36,7 +38,7 @@ def check(home, ownership):
                 what = "it has a work folder, and its lower file is missing"
                 yield _lost(home, layer, ownership.parents, "lower-missing", what)
         else:
-            yield from _chain(home, layer, path, limit)
+            yield from _chain(home, layer, path, limit, others)
 
 
 def _lost(home, layer, parents, code, what):
@@ -58,8 +60,8 @@ def _lost(home, layer, parents, code, what):
     return Finding(code, layer.id, path, what, remedy)
 
 
-def _chain(home, layer, path, limit):
-    missing = [name for name in layer.lowers if name not in home.named]
+def _chain(home, layer, path, limit, others):
+    missing = [name for name in layer.lowers if name not in home.named and not _is_in(others, name)]
     if missing:
         more = " and %d more" % (len(missing) - 1) if len(missing) > 1 else ""
         what = "its lower chain names %s/%s%s, and no layer goes by that name" % (LINK_DIR, missing[0], more)
@@ -74,6 +76,11 @@ def _chain(home, layer, path, limit):
         yield _loop(layer, path, "its lower chain names a layer twice")
     else:
         yield from _against_parent(home, layer, path)
+
+
+def _is_in(others, name):
+    """Whether a layer of one of some other homes goes by a name (bool)."""
+    return any(os.path.lexists(os.path.join(other, LINK_DIR, name)) for other in others)
 
 
 def _loop(layer, path, what):

@@ -29,6 +29,8 @@ from .records import CONTAINER, IMAGE, LAYER, LIKELY, Claims, Evidence, Owner
 
 _CONFIGURATION = ("/usr/share/containers/storage.conf", "/etc/containers/storage.conf")
 _RUN_ROOT = re.compile(rb'^\s*runroot\s*=\s*"([^"]+)"', re.MULTILINE)
+_OTHER_STORES = re.compile(rb"^\s*additionalimagestores\s*=\s*\[([^\]]*)\]", re.MULTILINE)
+_QUOTED = re.compile(rb'"([^"]+)"')
 
 
 class Record(NamedTuple):
@@ -220,13 +222,25 @@ def _seconds(text):
         return None
 
 
+def other_homes(home):
+    """Homes of the read-only stores that layers of this one may stand on (list of str): ``additionalimagestores``."""
+    driver = os.path.basename(os.path.realpath(home))
+    found = [_QUOTED.findall(stores) for content in _configurations() for stores in _OTHER_STORES.findall(content)]
+    return [os.path.join(os.fsdecode(store), driver) for stores in found for store in stores]
+
+
 def _run_roots():
     """Folders where a transient store may keep its volatile files; one that belongs to another store does no harm."""
     found = ["/run/containers/storage", *glob.glob("/run/user/*/containers")]
+    found += [os.fsdecode(root) for content in _configurations() for root in _RUN_ROOT.findall(content)]
+    return list(dict.fromkeys(found))
+
+
+def _configurations():
+    """Contents (bytes) of the configuration files of containers/storage that can be read."""
     for path in (*_CONFIGURATION, os.environ.get("CONTAINERS_STORAGE_CONF")):
         if path:
             try:
-                found += [os.fsdecode(root) for root in _RUN_ROOT.findall(read_small(path) or b"")]
+                yield read_small(path) or b""
             except OSError:
                 continue
-    return list(dict.fromkeys(found))

@@ -202,6 +202,19 @@ def test_content_of_our_own_layers(real_tmp):
     assert "diff/same changed" in found["packed"].evidence
 
 
+def test_a_layer_on_one_of_another_store(real_tmp, monkeypatch):
+    """A store of containers/storage may stand on read-only ones, which its configuration names."""
+    made = engines.containers_storage(str(real_tmp))
+    other = engines.containers_storage(str(real_tmp / "other"))
+    with open(made.path("run", "lower"), "a") as target:
+        target.write(":l/" + other.link("solo"))
+    assert [finding.code for finding in health.check(reading(made))] == ["lower-inconsistent", "lower-layer-missing"]
+    configuration = real_tmp / "storage.conf"
+    configuration.write_text(f'[storage.options]\nadditionalimagestores = [\n  "/none", "{other.root}",\n]\n')
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(configuration))
+    assert [finding.code for finding in health.check(reading(made))] == ["lower-inconsistent"]
+
+
 def test_quota_projects_are_compared(xfs_home):
     from overlay2.linux import fsxattr
 
