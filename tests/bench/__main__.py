@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,9 +28,12 @@ from contenders import CP, GO, OURS, STORAGE, TAR, Contenders, Failed, Meter, ba
 from disks import tmpfs
 from peers import containers_storage, scratch
 from row import Bench
+from support import host
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "bench"
+#: What ends a contender's part in a row, or the row, but not the benchmark.
+TROUBLE = (Failed, containers_storage.StorageError, subprocess.SubprocessError, OSError)
 ROWS = {row.name: row for row in rows_content.ROWS + rows_mounts.ROWS + rows_ansible.ROWS}
 
 
@@ -39,6 +43,9 @@ def main():
     if arguments.show:
         print_table(report.load(arguments.json))
         return
+    if not host.is_real_root():
+        sys.exit("The benchmark needs root, and not only a user namespace's: it mounts file systems of its own.")
+    done = []
     with scratch("bench") as folder, tmpfs(folder) as run_root, ended_once():
         os.environ["OVERLAY2_RUN_ROOT"] = run_root  # a host has it on a tmpfs, /run
         contenders = Contenders(CACHE)
@@ -46,9 +53,13 @@ def main():
             print(f"Without {name}: {reason}.", flush=True)
         bench = Bench(folder, contenders)
         for name in arguments.rows:
-            report.store(arguments.json, {name: measured(bench, ROWS[name], arguments.rounds)})
+            try:
+                report.store(arguments.json, {name: measured(bench, ROWS[name], arguments.rounds)})
+                done.append(name)
+            except TROUBLE as error:
+                print(f"\n{name} can't be measured: {error}", flush=True)
     known = report.load(arguments.json)
-    print_table({name: known[name] for name in ROWS if name in arguments.rows})
+    print_table({name: known[name] for name in done})
     print(f"\nAll figures: {arguments.json}")
 
 
@@ -98,7 +109,7 @@ def measured(bench, row, rounds):
                     continue
                 try:
                     samples.setdefault(name, []).append(measures[name](Meter(memory=number == 0)))
-                except (Failed, containers_storage.StorageError) as error:
+                except TROUBLE as error:
                     trouble[name] = str(error)
                     samples.pop(name, None)
                     print(f"\n{error}", flush=True)
@@ -124,5 +135,7 @@ def print_table(outcomes):
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(130)
