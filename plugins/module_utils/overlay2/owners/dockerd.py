@@ -295,10 +295,14 @@ class _Reader:
     def _image_parents(self):
         """Ids of the images that another one was made from (set of str)."""
         found = set()
-        for name in names_in(self._places.image_metadata):
-            path = os.path.join(self._places.image_metadata, name, "parent")
+        try:
+            names = names_in(self._places.image_metadata)
+        except Unreadable as error:  # which images are intermediate is all that is lost
+            self._claims.problems.append(error.problem)
+            return found
+        for name in names:
             try:
-                found.add(text_of(path))
+                found.add(text_of(os.path.join(self._places.image_metadata, name, "parent")))
             except Unreadable as error:
                 self._claims.problems.append(error.problem)
         return found
