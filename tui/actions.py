@@ -100,7 +100,8 @@ class Actions:
         for command in super().get_system_commands(screen):
             if command.title in ("Theme", "Quit", "Screenshot"):
                 yield command
-        owners = [self, screen] + ([self.focused] if self.focused is not None else [])
+        # The screen's own focus: the palette has the app's by now.
+        owners = [self, screen] + ([screen.focused] if screen.focused is not None else [])
         seen = {"Quit"}
         for owner in owners:
             for binding in own_bindings(type(owner)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from overlay2 import Layer
+from overlay2.health import Finding
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.quota import QuotaUsage
 from overlay2_tui.model import LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
@@ -74,6 +75,8 @@ def snapshot(**changes):
                   processes=(ProcessFacts(4711, "python", "www", "working folder"),)),
             mount("web", {}, remarks=(Remark("Mounted, and no holder is on record.", "web", wrong=False),)),
         ),
+        "health": (Finding("link-empty", "torn", f"{HOME}/torn/link", "its link file is empty, as after a power cut",
+                           "Write the name of the link in l that leads to it into it"),),
         "owners": Whose("dockerd", "/var/lib/docker", True, MappingProxyType({
             "debian-12": OwnerFacts("image", ("registry/debian:12",), ("registry/debian:12",), "tagged"),
             "shop-4.2": OwnerFacts("image", ("shop:4.3",), (), "tagged"),

@@ -17,7 +17,7 @@ class Panel(VerticalScroll):
 
     DEFAULT_CSS = """
     Panel {
-        border: round $surface-lighten-2;
+        border: round $foreground 30%;
         border-title-color: $text-primary;
         padding: 0 1;
         height: 1fr;

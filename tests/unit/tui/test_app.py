@@ -417,10 +417,16 @@ def test_help_is_made_of_the_bindings(scripted, drive):
     drive(scripted(), script)
 
 
-def test_the_palette_knows_every_command(scripted, drive):
+def test_the_palette_knows_every_command(scripted, drive, until):
     async def script(app, pilot):
         titles = {command.title for command in app.get_system_commands(app.screen)}
         assert {"Layers", "Chain", "Pause", "Export", "Filter", "Owner of path", "Theme", "Fold", "Quit"} <= titles
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.3)
+        await pilot.press(*"children")
+        await until(pilot, lambda: "Go to a layer that stands on this one" in screen_text(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Pick))
 
     drive(scripted(), script)
 
