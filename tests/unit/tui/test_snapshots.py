@@ -7,11 +7,44 @@ After a change that is meant: ``pytest tests/unit/tui/test_snapshots.py --snapsh
 """
 from __future__ import annotations
 
+import functools
+
 import pytest
 from overlay2 import Driver
 from overlay2_tui.model import Failure
+from overlay2_tui.screens.dialogs import Pick
+from overlay2_tui.widgets.grid import Grid
 from support import scripted as made
 from support.trees import Entry, stream, symlink
+
+
+@pytest.fixture
+def after(until):
+    """A function: what to do before the picture. Keys are pressed; a condition on the app is waited for."""
+
+    def make(*steps):
+        async def run(pilot):
+            for step in steps:
+                if callable(step):
+                    await until(pilot, functools.partial(step, pilot.app), 60)
+                else:
+                    await pilot.press(step)
+            await pilot.pause(0.2)
+
+        return run
+
+    return make
+
+
+def rows(*keys):
+    """The condition that the list on the screen has these rows."""
+    return lambda app: set(keys) <= set(app.screen.query_one(Grid).keys)
+
+
+def panel(name, text):
+    """The condition that a panel says something."""
+    return lambda app: app.screen.query(f"#{name}") and text in str(app.screen.query_one(f"#{name} Static").render())
+
 
 SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
 SCREENS = {"layers": "1", "chain": "2", "mounts": "4", "status": "5", "health": "6"}
@@ -19,9 +52,10 @@ SCREENS = {"layers": "1", "chain": "2", "mounts": "4", "status": "5", "health": 
 
 @SIZES
 @pytest.mark.parametrize("mode", SCREENS)
-def test_screen(scripted, snap_compare, mode, size):
-    keys = ["down", "down", "down", SCREENS[mode], "wait:300"]
-    assert snap_compare(scripted(), press=keys, terminal_size=size)
+def test_screen(scripted, snap_compare, after, mode, size):
+    there = panel("options", "gathered elsewhere") if mode == "chain" else lambda app: app.current_mode == mode
+    script = after(rows("web"), "down", "down", "down", SCREENS[mode], there)
+    assert snap_compare(scripted(), run_before=script, terminal_size=size)
 
 
 @pytest.fixture
@@ -44,44 +78,49 @@ def with_files(scripted, home):
     return app
 
 
-# Each folder is read before the next key: what a key reaches must not depend on how long that takes.
-OPEN = ["space", "wait:300"]
 VIEWS = {
-    "own": [*OPEN, *"jjjj", *OPEN, "j", *OPEN, *"gj"],
-    "merged": ["m", "wait:300", *OPEN, *"jj", *OPEN, *"gjjjjj"],
-}
+    "own": [
+        rows("/etc", "/srv"), "space", rows("/etc/motd"), *"jjjj", "space", rows("/srv/old"), "j", "space", rows("/srv/old/new"),
+        *"gj", panel("file", "written by the shop"),
+    ],
+    "merged": [
+        rows("/etc", "/srv"), "m", rows("/bin"), "space", rows("/bin/sh"), *"jj", "space", rows("/etc/motd"),
+        *"gjjjjj", panel("file", "deletes it"),
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.root
 @SIZES
 @pytest.mark.parametrize("view", VIEWS)
-def test_files(with_files, snap_compare, view, size):
-    assert snap_compare(with_files, press=["3", "wait:300", *VIEWS[view], "wait:500"], terminal_size=size)
+def test_files(with_files, snap_compare, after, view, size):
+    assert snap_compare(with_files, run_before=after(rows("web"), "3", *VIEWS[view]), terminal_size=size)
 
 
-def test_children(scripted, snap_compare):
-    assert snap_compare(scripted(), press=["d", "wait:300"], terminal_size=(100, 30))
+def test_children(scripted, snap_compare, after):
+    script = after(rows("web"), "d", lambda app: isinstance(app.screen, Pick) and app.screen.query_one(Grid).keys)
+    assert snap_compare(scripted(), run_before=script, terminal_size=(100, 30))
 
 
-def test_filter(scripted, snap_compare):
-    assert snap_compare(scripted(), press=["slash", *"shop", "wait:300"], terminal_size=(80, 24))
+def test_filter(scripted, snap_compare, after):
+    assert snap_compare(scripted(), run_before=after(rows("web"), "slash", *"shop"), terminal_size=(80, 24))
 
 
 @SIZES
-def test_help(scripted, snap_compare, size):
-    assert snap_compare(scripted(), press=["question_mark", "wait:200"], terminal_size=size)
+def test_help(scripted, snap_compare, after, size):
+    assert snap_compare(scripted(), run_before=after(rows("web"), "question_mark"), terminal_size=size)
 
 
-def test_light(scripted, snap_compare):
-    assert snap_compare(scripted(), press=["t", "wait:200"], terminal_size=(100, 30))
+def test_light(scripted, snap_compare, after):
+    assert snap_compare(scripted(), run_before=after(rows("web"), "t"), terminal_size=(100, 30))
 
 
-def test_no_color(scripted, snap_compare, monkeypatch):
+def test_no_color(scripted, snap_compare, after, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
-    assert snap_compare(scripted(), press=["wait:200"], terminal_size=(80, 24))
+    assert snap_compare(scripted(), run_before=after(rows("web")), terminal_size=(80, 24))
 
 
-def test_failure(scripted, snap_compare):
+def test_failure(scripted, snap_compare, after):
     failure = Failure("/srv/x may not be read by this user", "Run it as root: sudo overlay2-tui /srv/x")
     app = scripted(made.Snapshot("/srv/x", taken=made.THEN, failure=failure))
-    assert snap_compare(app, press=["wait:200"], terminal_size=(80, 24))
+    assert snap_compare(app, run_before=after(panel("failure", "may not be read")), terminal_size=(80, 24))
