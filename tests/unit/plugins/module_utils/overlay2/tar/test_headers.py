@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import io
+import random
 import tarfile
 
 import pytest
 from corpus import forge
 from overlay2.errors import CorruptArchive
 from overlay2.tar import headers, pax
+from overlay2.tar.reader import Reader, clean
 
 
 def parse(block):
@@ -150,3 +152,13 @@ def test_times_that_no_file_has():
     assert pax.storable(-1) == 0
     assert pax.storable(2**63) == 0
     assert pax.storable(2**63 - 1) == 2**63 - 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_name_is_cleaned_the_same_whatever_came_before_it(seed):
+    rng = random.Random(seed)
+    parts = (b"a", b"bb", b".", b"", b".hidden", b"c" * 300)
+    names = [b"/".join(rng.choice(parts) for _unused in range(rng.randrange(1, 4))) for _unused in range(2000)]
+    reader = Reader(io.BytesIO())
+    assert [reader._clean(name) for name in names] == [clean(name) for name in names]
+    reader.close()
