@@ -92,6 +92,8 @@ class _Finder:
         self._ids = ids
         self._links = links
         self._inside = _where(home)
+        #: Lines that were looked at: processes of one namespace have the same.
+        self._seen = set()
         self.found: Dict[str, list] = {}
         #: Mount namespaces that a bind mount keeps, as snapd's: inode to mount point.
         self.kept_namespaces: Dict[int, str] = {}
@@ -106,7 +108,8 @@ class _Finder:
             marks.append(b"")  # an escaped path: parse them all
         with open(table, "rb") as lines:
             for line in lines:
-                if any(mark in line for mark in marks):
+                if line not in self._seen and any(mark in line for mark in marks):
+                    self._seen.add(line)
                     self._note(mountinfo.parse(line), table)
 
     def _note(self, entry, table):
