@@ -13,6 +13,7 @@ import pytest
 from overlay2 import Driver
 from overlay2_tui.model import Failure
 from overlay2_tui.screens.dialogs import Pick
+from overlay2_tui.widgets.filter_bar import FilterInput
 from overlay2_tui.widgets.grid import Grid
 from support import scripted as made
 from support.trees import Entry, stream, symlink
@@ -103,7 +104,12 @@ def test_children(scripted, snap_compare, after):
 
 
 def test_filter(scripted, snap_compare, after):
-    assert snap_compare(scripted(), run_before=after(rows("web"), "slash", *"shop"), terminal_size=(80, 24))
+    def steady(app):
+        app.screen.query_one(FilterInput).cursor_blink = False
+        return True
+
+    script = after(rows("web"), steady, "slash", *"shop", lambda app: "web" not in app.screen.query_one(Grid).keys)
+    assert snap_compare(scripted(), run_before=script, terminal_size=(80, 24))
 
 
 @SIZES
