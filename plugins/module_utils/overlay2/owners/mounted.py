@@ -92,7 +92,7 @@ class _Finder:
         self._ids = ids
         self._links = links
         self._inside = _where(home)
-        #: Lines that were looked at: processes of one namespace have the same.
+        #: Tables that were looked at: processes of one namespace have the same.
         self._seen = set()
         self.found: Dict[str, list] = {}
         #: Mount namespaces that a bind mount keeps, as snapd's: inode to mount point.
@@ -106,11 +106,14 @@ class _Finder:
             marks += [home, os.fsencode(self._inside[1])] if self._inside else [home]
         else:
             marks.append(b"")  # an escaped path: parse them all
-        with open(table, "rb") as lines:
-            for line in lines:
-                if line not in self._seen and any(mark in line for mark in marks):
-                    self._seen.add(line)
-                    self._note(mountinfo.parse(line), table)
+        with open(table, "rb") as source:
+            content = source.read()
+        if content in self._seen:
+            return
+        self._seen.add(content)
+        for line in content.split(b"\n"):
+            if line and any(mark in line for mark in marks):
+                self._note(mountinfo.parse(line), table)
 
     def _note(self, entry, table):
         kept = _NAMESPACE.fullmatch(entry.root) if entry.fs_type == "nsfs" else None
