@@ -14,7 +14,6 @@ itself does not import this package.
 from __future__ import annotations
 
 from .. import owners
-from ..owners import mounted
 from . import chains, content, folders, links, state
 from .facts import Home
 from .findings import CODES, SEVERITIES, Finding, Step, rank
@@ -35,8 +34,7 @@ def check(driver, deep=False, ownership=None, progress=None):
     """
     ownership = owners.resolve(driver) if ownership is None else ownership
     home = Home(driver.home)
-    in_use = mounted.uses(driver.home, home.layers, home.named)
-    found = [*links.check(home), *chains.check(home, ownership), *folders.check(home, ownership.engine, in_use)]
+    found = [*links.check(home), *chains.check(home, ownership), *folders.check(home, ownership)]
     found += [*state.check(home, driver), *_records(ownership)]
     if deep:
         found += content.check(home, driver, ownership.engine, progress)

@@ -20,12 +20,12 @@ _PARTS = frozenset((WORK, LOWER, MERGED, COMMITTED, RECORD))
 _OTHERS_WRITE = stat.S_IWOTH | stat.S_IWGRP
 
 
-def check(home, dialect, in_use):
+def check(home, ownership):
     """Findings about folders (iterator of :class:`~.findings.Finding`).
 
-    :param dialect: the engine whose home it is, as in :class:`~..owners.Report`.
-    :param in_use: what is mounted of it in any mount namespace, a :class:`~..owners.mounted.Uses`.
+    :param ownership: whose home it is, and what of it is mounted: a :class:`~..owners.Report`.
     """
+    dialect = ownership.engine
     yield from _home(home)
     for other in home.others:
         yield from _no_layer(other)
@@ -34,8 +34,8 @@ def check(home, dialect, in_use):
         yield from _diff(layer)
         yield from _work(layer, dialect)
         if dialect != "containers-storage":  # which keeps merged, and knows no committed
-            if layer.id not in in_use.layers:
-                yield from _merged(layer, bool(in_use.hidden))
+            if layer.id not in ownership.in_use:
+                yield from _merged(layer, bool(ownership.unseen))
             yield from _committed(home, layer)
         yield from _temporary(layer)
         yield from _record(store, layer)

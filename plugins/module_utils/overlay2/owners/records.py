@@ -113,6 +113,8 @@ class Report(NamedTuple):
     unseen: Tuple[Problem, ...] = ()
     #: The parent of each layer, where the engine has that on record: id to id.
     parents: Mapping[str, str] = MappingProxyType({})
+    #: What is mounted of each layer in whatever mount namespace: id to a mount table and the mount point.
+    in_use: Mapping[str, Tuple[Evidence, ...]] = MappingProxyType({})
 
     def unowned(self):
         """Those that nobody needs (list of :class:`Ownership`)."""

@@ -96,6 +96,7 @@ class _Resolver:
             missing,
             unseen,
             claims.parents,
+            uses.layers,
         )
 
     def _settled(self):
