@@ -67,7 +67,7 @@ def test_dockerd_with_a_container_running(tmp_path):
         assert upper in found.layers
         assert (found.owners.engine, found.owners.running) == ("dockerd", True)
         assert found.owner_of(upper).kind == "container"
-        assert found.owner_of(upper).state == "running"
+        assert found.owner_of(upper).owners[0].state == "running"
         bottom = found.layers[upper].layer.lower[-1]
         assert found.owner_of(bottom).text == "base:1"
         assert "running, through a layer above" in " ".join(found.owner_of(bottom).needed_by)
@@ -81,7 +81,7 @@ def test_dockerd_with_a_container_running(tmp_path):
         async def script(app, pilot, until):
             layers = app.screen.query_one(LayerGrid)
             await until(lambda: upper in layers.keys)
-            await until(lambda: (owner := app.host.snapshot.owner_of(upper)) is not None and owner.state == "running")
+            await until(lambda: (owner := app.host.snapshot.owner_of(upper)) is not None and "(running)" in owner.text)
             layers.go_to(upper)
             await pilot.press("3")
             await until(lambda: app.current_mode == "files" and "/made-here" in app.screen.query_one(FileGrid).keys)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from overlay2 import Layer
 from overlay2.health import Finding
 from overlay2.linux.mountinfo import MountEntry
+from overlay2.owners import Owner
 from overlay2.quota import QuotaUsage
 from overlay2_tui.model import LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
 from overlay2_tui.model.meaning import features_of
@@ -78,14 +79,14 @@ def snapshot(**changes):
         "health": (Finding("link-empty", "torn", f"{HOME}/torn/link", "its link file is empty, as after a power cut",
                            "Write the name of the link in l that leads to it into it"),),
         "owners": Whose("dockerd", "/var/lib/docker", True, MappingProxyType({
-            "debian-12": OwnerFacts("image", ("registry/debian:12",), ("registry/debian:12",), "tagged"),
-            "shop-4.2": OwnerFacts("image", ("shop:4.3",), (), "tagged"),
-            "shop-4.3": OwnerFacts("image", ("shop:4.3",), ("shop:4.3",), "tagged"),
-            "shop-run": OwnerFacts("container", ("shop",), ("shop",), "running", ("container shop, running",)),
+            "debian-12": OwnerFacts("image", (Owner("image", "sha256:1", ("registry/debian:12",), "tagged"),)),
+            "shop-4.2": OwnerFacts("image", (Owner("image", "sha256:2", ("shop:4.3",), "tagged", False),)),
+            "shop-4.3": OwnerFacts("image", (Owner("image", "sha256:2", ("shop:4.3",), "tagged"),)),
+            "shop-run": OwnerFacts("container", (Owner("container", "c0ffee", ("shop",), "running"),)),
             "shop-test": OwnerFacts("unowned", certainty="likely", reason="no container and no image needs it",
                                     evidence=("/var/lib/docker/image/overlay2/layerdb",)),
             "torn": OwnerFacts("unknown", certainty="none", reason="a record can't be read"),
-            "web": OwnerFacts("container", ("web",), ("web",), "exited", ("container web, exited",)),
+            "web": OwnerFacts("container", (Owner("container", "cafe", ("web",), "exited"),)),
         })),
         "history": MappingProxyType({"": (60 << 30, 61 << 30, 63 << 30), "shop-run": (1 << 30, 4 << 30, 9 << 30)}),
     }  # fmt: skip

@@ -37,32 +37,18 @@ def examine(driver):
 def whose(report):
     """What an ``overlay2.owners.Report`` says, as a :class:`~.snapshot.Whose`."""
     layers = {id: _owner_facts(ownership) for id, ownership in report.layers.items()}
-    return Whose(report.engine, report.root, report.running, layers)
+    return Whose(report.engine, report.root, report.running, layers, tuple(map(str, report.problems)))
 
 
 def _owner_facts(ownership):
-    # A layer that was made for its own sake is its own owner; an image without a tag is best told by what has one.
-    others = [owner for owner in ownership.owners if owner.names or owner.kind != "layer"]
-    named = [owner for owner in others if owner.names] or others
+    others = (owner for owner in ownership.owners if owner.names or owner.kind != "layer")
     return OwnerFacts(
         kind=ownership.kind,
-        names=_names(named),
-        direct=_names(owner for owner in named if owner.direct),
-        state=next((owner.state for owner in named if owner.direct and owner.kind == ownership.kind), ""),
-        needed_by=tuple(map(_needed_by, others)),
+        owners=tuple(owner._replace(evidence=()) for owner in others),
         certainty=ownership.certainty,
         reason=ownership.reason,
         evidence=tuple(map(str, ownership.evidence)),
     )
-
-
-def _names(owners):
-    return tuple(dict.fromkeys(name for owner in owners for name in owner.names or (owner.title,)))
-
-
-def _needed_by(owner):
-    state = f", {owner.state}" if owner.state else ""
-    return f"{owner.kind} {owner.title}{state}" + ("" if owner.direct else ", through a layer above")
 
 
 class Examiner:

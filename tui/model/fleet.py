@@ -93,7 +93,7 @@ def _snapshot(data, host, taken):
         mounts=tuple(map(_mount, data.get("mounts") or ())),
         remarks=tuple(Remark(**remark) for remark in data.get("remarks") or ()),
         health=_findings(data["health"]) if data.get("health") is not None else None,
-        owners=_owners(data["owners"]) if data.get("owners") is not None else None,
+        owners=_owners(data["owners"]) if data.get("owners") else None,
     )
 
 
@@ -119,20 +119,25 @@ def _layer(data):
 
 
 def _findings(data):
-    from overlay2.health import Finding, Step
+    from overlay2.health import Finding
 
-    return tuple(
-        Finding(*(one[name] for name in Finding._fields[:-1]), Step(**one["step"]) if one["step"] else None)
-        for one in data
-    )
+    return tuple(Finding(*(one[name] for name in ("code", "layer", "path", "evidence", "remedy"))) for one in data)
 
 
 def _owners(data):
-    layers = {
-        id: OwnerFacts(**{name: tuple(value) if isinstance(value, list) else value for name, value in owner.items()})
-        for id, owner in data["layers"].items()
-    }
-    return Whose(data["engine"], data["root"], data["running"], MappingProxyType(layers))
+    layers = {one["id"]: _owner_facts(one) for one in data["layers"]}
+    return Whose(data["engine"], data["root"], data["running"], MappingProxyType(layers), tuple(data["problems"]))
+
+
+def _owner_facts(data):
+    from overlay2.owners import Owner
+
+    owners = (
+        Owner(one["kind"], one["id"], tuple(one["names"]), one["state"], one["direct"])
+        for one in data["owners"]
+        if one["names"] or one["kind"] != "layer"
+    )
+    return OwnerFacts(data["kind"], tuple(owners), data["certainty"], data["reason"], tuple(data["evidence"]))
 
 
 def _quota(data):

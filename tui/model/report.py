@@ -71,12 +71,35 @@ def _layer_data(snapshot, facts):
 
 
 def _finding_data(finding):
-    return {**finding._asdict(), "severity": finding.severity, "step": finding.step and finding.step._asdict()}
+    names = ("code", "severity", "layer", "path", "evidence", "remedy", "repairable")
+    return {name: getattr(finding, name) for name in names}
 
 
 def _owners_data(owners):
-    layers = {id: owner._asdict() for id, owner in owners.layers.items()}
-    return {**owners._asdict(), "unowned": owners.unowned, "layers": layers}
+    counted = collections.Counter(owner.kind for owner in owners.layers.values())
+    return {
+        "engine": owners.engine,
+        "root": owners.root,
+        "running": owners.running,
+        "counts": dict(counted),
+        "problems": list(owners.problems),
+        "layers": [_owner_data(id, owner) for id, owner in owners.layers.items()],
+    }
+
+
+def _owner_data(layer, facts):
+    return {
+        "id": layer,
+        "kind": facts.kind,
+        "names": list(facts.names),
+        "state": facts.owners[0].state if facts.owners else "",
+        "certainty": facts.certainty,
+        "reason": facts.reason,
+        "evidence": list(facts.evidence),
+        "owners": [
+            {name: value for name, value in owner._asdict().items() if name != "evidence"} for owner in facts.owners
+        ],
+    }
 
 
 def _mount_data(mount):

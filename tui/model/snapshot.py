@@ -18,6 +18,7 @@ from overlay2.linux.mountinfo import MountEntry
 
 if TYPE_CHECKING:
     from overlay2.health import Finding
+    from overlay2.owners import Owner
 
 NOTHING: Mapping = MappingProxyType({})
 
@@ -92,14 +93,8 @@ class OwnerFacts(NamedTuple):
 
     #: One of ``overlay2.owners.KINDS``.
     kind: str
-    #: What people call those who need it.
-    names: tuple[str, ...] = ()
-    #: Those of them that need this layer itself, not one that stands on it.
-    direct: tuple[str, ...] = ()
-    #: Of an owner of that kind that needs the layer itself, such as ``running`` or ``tagged``.
-    state: str = ""
-    #: Each owner in a sentence's half, the strongest first.
-    needed_by: tuple[str, ...] = ()
+    #: Those who need it, the strongest first. A layer that was made for its own sake is not among its own.
+    owners: tuple[Owner, ...] = ()
     certainty: str = "certain"
     #: One sentence.
     reason: str = ""
@@ -107,17 +102,42 @@ class OwnerFacts(NamedTuple):
     evidence: tuple[str, ...] = ()
 
     @property
+    def names(self):
+        """What people call those who need it (tuple of str)."""
+        return _names(self._named)
+
+    @property
+    def needed_by(self):
+        """Each owner in a sentence's half (tuple of str)."""
+        return tuple(map(_needed_by, self.owners))
+
+    @property
     def text(self):
         """The owner in a few words, for a row (str); "" for a layer that was made for its own sake."""
         if self.kind in ("unowned", "unknown"):
             return "unowned" if self.kind == "unowned" else "owner unknown"
-        names = self.direct or (self.names if self.kind != "layer" else ())
+        direct = [owner for owner in self._named if owner.direct]
+        names = _names(direct or (self._named if self.kind != "layer" else ()))
         text = ", ".join(map(printable, names[:2])) + (f" +{len(names) - 2}" if len(names) > 2 else "")
         if not text:
             return "" if self.kind == "layer" else self.kind
-        if not self.direct:
+        if not direct:
             return f"under {text}"
-        return f"{text} ({self.state})" if self.kind == "container" and self.state else text
+        return f"{text} ({direct[0].state})" if direct[0].kind == "container" else text
+
+    @property
+    def _named(self):
+        # An image without a tag is best told by what has one.
+        return [owner for owner in self.owners if owner.names] or self.owners
+
+
+def _names(owners):
+    return tuple(dict.fromkeys(name for owner in owners for name in owner.names or (owner.title,)))
+
+
+def _needed_by(owner):
+    state = f", {owner.state}" if owner.state else ""
+    return f"{owner.kind} {owner.title}{state}" + ("" if owner.direct else ", through a layer above")
 
 
 class Whose(NamedTuple):
@@ -131,6 +151,8 @@ class Whose(NamedTuple):
     running: Optional[bool]
     #: By layer id.
     layers: Mapping[str, OwnerFacts]
+    #: Records that can't be read, in plain sentences.
+    problems: tuple[str, ...] = ()
 
     @property
     def unowned(self):
