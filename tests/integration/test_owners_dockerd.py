@@ -9,6 +9,7 @@ import http.client
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tarfile
 import threading
@@ -306,7 +307,8 @@ def _many_files(real_tmp, number):
 
 
 def _size(folder):
-    return sum(os.lstat(os.path.join(at, name)).st_size for at, _folders, files in os.walk(folder) for name in files)
+    found = (os.lstat(os.path.join(at, name)) for at, folders, files in os.walk(folder) for name in folders + files)
+    return sum(info.st_size for info in found if not stat.S_ISDIR(info.st_mode))
 
 
 def _empty(folder):
