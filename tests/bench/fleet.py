@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -135,6 +136,7 @@ def measured(hosts, forks):
 
 def main():
     """Print a row for each HOSTSxFORKS, as it is measured."""
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit("ended by a signal"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", default=ROWS, metavar="HOSTSxFORKS")
     print("| hosts | forks | first play | again | as many `ping` | again : ping |")
