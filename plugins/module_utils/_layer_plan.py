@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Optional, Tuple
 
-from . import _zip_imports  # noqa: F401 - first, as it speeds up the imports below
+from . import _zip_imports  # first, it speeds up those below  # noqa: F401  # pylint: disable=unused-import
 from .overlay2.errors import (
     DepthExceeded,
     DigestMismatch,

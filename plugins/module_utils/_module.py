@@ -13,7 +13,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import _zip_imports  # noqa: F401 - first, as it speeds up the imports below
+from . import _zip_imports  # first, it speeds up those below  # noqa: F401  # pylint: disable=unused-import
 from .overlay2 import Driver
 from .overlay2.errors import HINTS, LayerNotFound, Overlay2Error
 from .overlay2.layers import check_id
