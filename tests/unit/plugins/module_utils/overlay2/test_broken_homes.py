@@ -75,6 +75,7 @@ def test_there_are_damages_enough():
     assert {damage.code for damage in DAMAGES} <= set(health.CODES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "damage"), CASES)
 def test_damage(kind, damage, real_tmp):
     if damage.root and not host.is_real_root():
@@ -119,6 +120,7 @@ def assert_no_owner_is_lost(made, driver):
 
 
 @pytest.mark.root
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "damage"), [case for case in CASES if case.values[1].repairable])
 def test_repair_leaves_every_layer_mountable(kind, damage, real_tmp):
     made = engines.MAKERS[kind](str(real_tmp / "healthy"))

@@ -587,6 +587,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_entries_or_bytes(place):
     def peak(folder_):
         done = subprocess.run([sys.executable, "-c", MEASURE, folder_], stdout=subprocess.PIPE, check=True,
