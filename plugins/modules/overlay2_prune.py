@@ -160,7 +160,7 @@ remedy:
 """
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import owners, prune
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune
 
 
 def candidate_record(candidate):
@@ -189,7 +189,7 @@ def manage(module):
     if driver is None:
         planned = prune.Plan((), (), "")
     else:
-        planned = limited(prune.plan(driver, owners.resolve(driver)), params["layers"])
+        planned = limited(prune.plan(driver), params["layers"])
     removed = [] if params["dry_run"] else list(planned.candidates)
     if removed:
         prune.refuse_foreign(planned, params["home"], params["foreign"])

@@ -25,7 +25,7 @@ from typing import NamedTuple, Tuple
 from . import owners
 from .errors import EngineRunning, Overlay2Error, from_os_error
 from .foreign import standstill
-from .layers import LINK_DIR, Store, is_link_name
+from .layers import LINK_DIR, Store
 from .locks import RuntimeState
 from .owners import mounted
 from .staging import sync_folder
@@ -82,8 +82,8 @@ def plan(driver, report=None, sizes=True):
         if ownership.certainty != owners.CERTAIN:
             kept.append(Kept(ownership.layer, _doubt(report, ownership)))
             continue
-        size = _size(store.path(ownership.layer)) if sizes else None
         path = store.path(ownership.layer)
+        size = _size(path) if sizes else None
         candidates.append(Candidate(ownership.layer, path, size, ownership.reason, ownership.evidence))
     candidates.sort(key=lambda candidate: (-_depth(store, candidate.layer), candidate.layer))
     return Plan(tuple(candidates), tuple(kept), report.engine)
@@ -162,7 +162,7 @@ class _Remover:
         with contextlib.suppress(Overlay2Error, FileNotFoundError):
             link = self._store.link(layer)
             path = os.path.join(self._home, LINK_DIR, link)
-            if is_link_name(link) and os.readlink(path).startswith("../%s/" % layer):
+            if os.readlink(path).startswith("../%s/" % layer):
                 os.unlink(path)
         remove_tree(self._store.path(layer))
         sync_folder(self._home)
