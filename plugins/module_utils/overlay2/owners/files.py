@@ -21,15 +21,23 @@ class Unreadable(Exception):
         super().__init__(str(self.problem))
 
 
+def _content(path):
+    """What a small file holds (bytes); None where it is missing.
+
+    :raises Unreadable: it can't be read.
+    """
+    try:
+        return read_small(path)
+    except OSError as error:
+        raise Unreadable(path, "can't be read: %s" % error.strerror) from error
+
+
 def text_of(path):
     """What a small file says (str, stripped); None where it is missing.
 
     :raises Unreadable: it is empty, no text, or can't be read.
     """
-    try:
-        content = read_small(path)
-    except OSError as error:
-        raise Unreadable(path, "can't be read: %s" % error.strerror) from error
+    content = _content(path)
     if content is None:
         return None
     try:
@@ -47,10 +55,7 @@ def json_of(path, kind):
     :param kind: the type it must be: dict or list.
     :raises Unreadable: it is something else, or can't be read.
     """
-    try:
-        content = read_small(path)
-    except OSError as error:
-        raise Unreadable(path, "can't be read: %s" % error.strerror) from error
+    content = _content(path)
     if content is None:
         return None
     return parsed(path, content, kind)
