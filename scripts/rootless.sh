@@ -14,8 +14,8 @@ trap 'rm -rf "$home"' EXIT
 export HOME="$home" XDG_RUNTIME_DIR="$home/run" ANSIBLE_REMOTE_TMP="$home/.ansible/tmp"
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 as_nobody="setpriv --reuid=nobody --regid=nogroup --clear-groups"
-# By way of a shell: setpriv itself may still have root's capabilities at the moment of its exec.
-if $as_nobody sh -c '"$0" -c "import ansible"' "${PYTHON:-$here/../.venv/bin/python}" 2>/dev/null; then
+# By way of env: setpriv itself may still have root's capabilities at the moment of its exec.
+if $as_nobody env "${PYTHON:-$here/../.venv/bin/python}" -c "import ansible" 2>/dev/null; then
     chown -R nobody:nogroup "$home"
     $as_nobody "$here/as_root.sh" "$@"
 else
