@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What stands between a task and the driver: shared arguments, errors and warnings, records as plain data.
 
@@ -14,9 +13,9 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from . import _zip_imports  # first, it speeds up those below  # noqa: F401  # pylint: disable=unused-import
-from .overlay2 import Driver
 from .overlay2.errors import HINTS, LayerNotFound, Overlay2Error
 from .overlay2.layers import check_id
+from .overlay2.protodriver import ProtoDriver
 
 #: The arguments that every module takes, as the documentation fragment ``driver`` describes them.
 DRIVER_ARGUMENTS = {
@@ -29,10 +28,12 @@ class DriverModule(AnsibleModule):
     """A module that opens a home. All of them support check mode.
 
     :param arguments: the module's own arguments (dict), beside :data:`DRIVER_ARGUMENTS`.
+    :param driver: class of the driver; the base is enough to manage layers, and what it lacks is not sent.
     :param kwargs: what else AnsibleModule takes.
     """
 
-    def __init__(self, arguments, **kwargs):
+    def __init__(self, arguments, driver=ProtoDriver, **kwargs):
+        self._driver = driver
         super().__init__(argument_spec=dict(DRIVER_ARGUMENTS, **arguments), supports_check_mode=True, **kwargs)
 
     def run(self, job):
@@ -63,7 +64,7 @@ class DriverModule(AnsibleModule):
         read_only = self.check_mode if read_only is None else read_only
         if (read_only or not make_home) and not os.path.isdir(home):
             return None
-        return Driver(home, options, read_only=read_only)
+        return self._driver(home, options, read_only=read_only)
 
     def require_layer(self, driver):
         """The record of the layer that the task names; in check mode None where it is missing, with a warning.

@@ -159,14 +159,15 @@ from contextlib import contextmanager
 from typing import NamedTuple, Optional
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import ChangeKind
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.changes import ChangeKind
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.digests import HashingWriter, digest_of, pump
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import (
     LayerDamaged,
     OptionError,
     ReadOnlyDriver,
 )
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.tar import compressed
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.tar.compression import compressed
 
 KINDS = {ChangeKind.ADD: "added", ChangeKind.MODIFY: "modified", ChangeKind.DELETE: "deleted"}
 
@@ -319,7 +320,7 @@ def main():
         "dest": {"type": "path"},
         "compression": {"type": "str", "choices": ["none", "gzip", "zstd", "xz"], "default": "none"},
         "list_changes": {"type": "bool", "default": True},
-    }, add_file_common_args=True).run(manage)
+    }, driver=Driver, add_file_common_args=True).run(manage)
 
 
 if __name__ == "__main__":

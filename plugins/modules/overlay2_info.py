@@ -346,6 +346,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils._module import (
     plain_text,
     quota_record,
 )
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 
 
 def gather_status(driver):
@@ -461,7 +462,7 @@ def main():
             "default": ["status", "layers", "mounts"],
         },
         "deep": {"type": "bool", "default": False},
-    }).run(manage)
+    }, driver=Driver).run(manage)
 
 
 if __name__ == "__main__":

@@ -161,6 +161,7 @@ remedy:
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 
 
 def candidate_record(candidate):
@@ -216,7 +217,7 @@ def main():
         "dry_run": {"type": "bool", "default": True},
         "foreign": {"type": "bool", "default": False},
         "layers": {"type": "list", "elements": "str"},
-    }).run(manage)
+    }, driver=Driver).run(manage)
 
 
 if __name__ == "__main__":

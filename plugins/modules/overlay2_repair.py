@@ -114,6 +114,7 @@ remedy:
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, finding_record, plain_text
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import health, repair
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import OptionError
 
 
@@ -156,7 +157,7 @@ def manage(module):
 
 
 def main():
-    DriverModule({"codes": {"type": "list", "elements": "str"}}).run(manage)
+    DriverModule({"codes": {"type": "list", "elements": "str"}}, driver=Driver).run(manage)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import os
 import stat
 from pathlib import Path
 
-from overlay2.tar import Whiteouts, pack_tree, unpack
+from overlay2.tar.pack import pack_tree
+from overlay2.tar.unpack import unpack
+from overlay2.tar.whiteouts import Whiteouts
 
 
 class Trickle(io.RawIOBase):

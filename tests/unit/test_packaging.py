@@ -85,7 +85,8 @@ def test_core_imports_itself_relatively_and_the_standard_library():
 @pytest.mark.parametrize("floor", ["linux", "tar"])
 def test_lower_floors_do_not_import_upper_ones(floor):
     """The kernel's room and the tar room know nothing of layers, mounts or the driver."""
-    upper = {"driver", "content", "layers", "staging", "mounts", "holders", "locks", "images", "owners", "health"}
+    upper = {"driver", "protodriver", "content", "diffs", "view", "layers", "staging", "mounts", "holders", "locks"}
+    upper |= {"images", "owners", "health"}
     if floor == "linux":
         upper |= {"tar", "changes", "tree"}
     wrong = []
@@ -99,8 +100,16 @@ def test_lower_floors_do_not_import_upper_ones(floor):
     assert wrong == []
 
 
+def test_the_package_offers_its_names():
+    """Lazily, yet as any package: all are there, listed, and no others."""
+    assert {name for name in overlay2.__all__ if getattr(overlay2, name).__name__ == name} == set(overlay2.__all__)
+    assert set(overlay2.__all__) <= set(dir(overlay2))
+    with pytest.raises(AttributeError, match="no attribute 'Drivers'"):
+        getattr(overlay2, "Drivers")  # noqa: B009
+
+
 def test_import_stands_alone():
-    """`import overlay2` and all that it holds brings neither Ansible nor Textual, and starts no process."""
+    """`overlay2` and all that it holds brings neither Ansible nor Textual, and starts no process."""
     modules = sorted(
         ".".join(("overlay2", *file.relative_to(CORE).with_suffix("").parts)).replace(".__init__", "")
         for file in python_files(CORE)
@@ -113,7 +122,7 @@ def test_import_stands_alone():
 
 def test_import_time_is_reported(report):
     """In processor time, as the machine may be busy; told at the end of the run rather than asserted."""
-    code = "import time; t = time.process_time(); import overlay2; print((time.process_time() - t) * 1000)"
+    code = "import time; t = time.process_time(); from overlay2 import Driver; print((time.process_time() - t) * 1000)"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     taken = []
     for _number in range(7):
@@ -121,7 +130,8 @@ def test_import_time_is_reported(report):
         taken.append(float(done.stdout))
         time.sleep(0.01)
     taken = statistics.median(taken[1:])
-    report(f"import overlay2: {taken:.1f} ms (budget {IMPORT_BUDGET_MS} ms{', EXCEEDED' * (taken > IMPORT_BUDGET_MS)})")
+    excess = ", EXCEEDED" * (taken > IMPORT_BUDGET_MS)
+    report(f"importing the driver: {taken:.1f} ms (budget {IMPORT_BUDGET_MS} ms{excess})")
 
 
 def test_file_heads_name_the_licence():
@@ -132,7 +142,9 @@ def test_file_heads_name_the_licence():
         gpl = file.is_relative_to(ROOT / "plugins/modules") or file.is_relative_to(ROOT / "plugins/doc_fragments")
         licence = "GPL-3.0-or-later" if gpl else "BSD-2-Clause"
         owner = "Copyright (c) 2026, The strata.overlay2 authors"
-        wanted = (owner, f"LICENSES/{licence}.txt", f"SPDX-License-Identifier: {licence}")
+        wanted = [owner, f"SPDX-License-Identifier: {licence}"]
+        if gpl:  # ansible-test looks for it there; elsewhere it would only be sent along with each module
+            wanted.append(f"GNU General Public License v3.0+ (see LICENSES/{licence}.txt")
         wrong += [f"{file.relative_to(ROOT)}: {text}" for text in wanted if text not in head]
     assert wrong == []
     for licence in ("GPL-3.0-or-later", "BSD-2-Clause", "Apache-2.0"):

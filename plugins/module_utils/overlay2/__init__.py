@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Docker's overlay2 storage driver in pure Python: layers, lower chains, overlay mounts, diffs.
 
@@ -8,10 +7,32 @@ Standard library only, Linux only, Python 3.8 and later.
 
 from __future__ import annotations
 
-from .changes import Change, ChangeKind
-from .driver import Driver
-from .errors import Overlay2Error
-from .idmap import IdMap, IdRange
-from .layers import Layer
+import importlib
 
-__all__ = ["Change", "ChangeKind", "Driver", "IdMap", "IdRange", "Layer", "Overlay2Error"]
+#: The names that the package offers, each with its room.
+_ROOMS = {
+    "Change": "changes",
+    "ChangeKind": "changes",
+    "Driver": "driver",
+    "IdMap": "idmap",
+    "IdRange": "idmap",
+    "Layer": "layers",
+    "Overlay2Error": "errors",
+}
+__all__ = tuple(_ROOMS)
+
+
+def __getattr__(name):
+    """The name, from its room (PEP 562).
+
+    Import statements would do, but Ansible follows them: it would send the whole driver with each module that imports
+    anything below this package.
+    """
+    if name not in _ROOMS:
+        raise AttributeError("module %r has no attribute %r" % (__name__, name))
+    value = globals()[name] = getattr(importlib.import_module("." + _ROOMS[name], __name__), name)
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_ROOMS})

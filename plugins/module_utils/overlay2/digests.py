@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Digests of streams, written as ``sha256:<64 lower-case hexadecimal digits>`` (OCI image-spec, descriptor.md)."""
 
@@ -9,7 +8,7 @@ import hashlib
 import re
 
 from .errors import OptionError
-from .tar import decompressed
+from .tar.decompression import decompressed
 
 _CHUNK = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What a chain of layers shows at a path, told without mounting it.
 
@@ -21,7 +20,7 @@ from typing import NamedTuple, Optional, Tuple
 
 from .changes import ChangeKind, LowerView, NotComparable, Place, differs, listing, lstat
 from .errors import LayerDamaged, LayerNotFound, Overlay2Error, from_os_error
-from .layers import DIFF
+from .layers import DIFF, Store, check_id
 from .linux import beneath, fs, xattr
 from .linux.overlayfs import is_whiteout
 
@@ -77,18 +76,20 @@ class Waste(NamedTuple):
 
 
 @contextlib.contextmanager
-def chain_view(store, layer, xattr_class):
+def chain_view(driver, layer):
     """A :class:`ChainView` of a layer and all below it, for the length of a ``with`` block.
 
     A lower layer that can't be opened is left out and stands in the view's ``problems``.
 
-    :param store: the home's :class:`~.layers.Store`.
+    :param driver: the home's :class:`~.protodriver.ProtoDriver`; one for reading only serves.
     :param layer: id (str).
-    :param xattr_class: ``"trusted"`` or ``"user"``.
+    :raises InvalidLayerId: no layer can have that id.
     :raises LayerNotFound: there is no such layer, or it vanished while it was read.
     :raises LayerDamaged: its own ``diff`` folder is missing.
     :raises Overlay2Error: the kernel refused, a missing right for example.
     """
+    check_id(layer)
+    store = Store(driver.home)
     with contextlib.ExitStack() as stack:
         roots = {_open_own(stack, store, layer): layer}
         problems = []
@@ -106,7 +107,7 @@ def chain_view(store, layer, xattr_class):
             except OSError as error:
                 problems.append("its lower layer %s can't be read: %s" % (link, error.strerror))
         try:
-            yield ChainView(roots, xattr_class, tuple(problems))
+            yield ChainView(roots, driver.features.xattr_class, tuple(problems))
         except NotComparable as error:
             raise Overlay2Error(
                 "only a mount can show that: %s" % error,

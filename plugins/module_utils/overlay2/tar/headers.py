@@ -1,11 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""One 512-byte tar header, read and written.
+"""One 512-byte tar header, read.
 
 Formats: POSIX.1-1988 ustar and POSIX.1-2001 pax (pax(1), "ustar Interchange Format"), GNU and old GNU
-(tar manual, "Basic Tar Format"), star's variant, and the header of Unix V7. What is written is ustar,
-byte for byte as Go's ``archive/tar`` writes it, since Docker's digests are made of that.
+(tar manual, "Basic Tar Format"), star's variant, and the header of Unix V7. Writing one is in
+:mod:`.ustar`.
 """
 
 from __future__ import annotations
@@ -44,19 +43,12 @@ MAX_SIZE = 2**63 - 1
 #: uid_t and gid_t are 32 bits, and chown(2) reads the last value as "leave as it is".
 MAX_ID = 2**32 - 2
 
-#: Largest values that the octal fields hold: 7 digits, and 11.
-MAX_OCTAL_ID = 0o7777777
-MAX_OCTAL_SIZE = 0o77777777777
-
-_NAME_LENGTH = 100
-_PREFIX_LENGTH = 155
-
 #: name; mode, uid and gid; size; mtime; checksum; type; link; magic and version; uname and gname; devices; the rest.
 _READ = struct.Struct("100s24s12s12s8sc100s8s64x16s167s")
 _CHECKSUM = slice(148, 156)
+_PREFIX_LENGTH = 155
 
 _USTAR = b"ustar\0"
-_MAGIC = _USTAR + b"00"
 _GNU = b"ustar  \0"
 _STAR_TRAILER = b"tar\0"
 
@@ -187,74 +179,6 @@ def _sum_matches(block):
     # Some old programs summed signed characters: each byte above 127 then counts 256 less.
     high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in field)
     return int(digits, 8) in (total, total - 256 * high)
-
-
-def build(kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), prefix=b""):
-    """A ustar header block (bytes). What doesn't fit its field is cut or 0: an extended header then has it in full.
-
-    :param name: at most 100 bytes of it are used.
-    :param mtime: seconds since 1970.
-    """
-    head = b"%b%b%011o\0%011o\0" % (
-        name[:_NAME_LENGTH].ljust(_NAME_LENGTH, b"\0"),
-        _build_owner(mode, uid, gid),
-        size if size <= MAX_OCTAL_SIZE else 0,
-        mtime if 0 <= mtime <= MAX_OCTAL_SIZE else 0,
-    )
-    tail, tail_sum = _build_tail(kind, link, device, prefix)
-    # Here too Adler-32 adds up bytes: 148 of them are too few to reach its modulus.
-    return b"%b%06o\0 %b" % (head, (zlib.adler32(head) & 0xFFFF) + tail_sum, tail)
-
-
-@functools.lru_cache(maxsize=4096)
-def _build_owner(mode, uid, gid):
-    return b"%07o\0%07o\0%07o\0" % (
-        mode,
-        uid if uid <= MAX_OCTAL_ID else 0,
-        gid if gid <= MAX_OCTAL_ID else 0,
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _build_tail(kind, link, device, prefix):
-    """All after the checksum, and what to add to the Adler-32 before it: its sum and the blanks, less Adler's one."""
-    tail = b"%b%b%b%b%b" % (
-        kind,
-        link[:_NAME_LENGTH].ljust(_NAME_LENGTH, b"\0"),
-        _MAGIC.ljust(72, b"\0"),
-        b"%07o\0%07o\0" % device,
-        prefix.ljust(167, b"\0"),
-    )
-    return tail, sum(tail) + 8 * 32 - 1
-
-
-def build_extended(name, size):
-    """The header block (bytes) of a pax extended header with ``size`` bytes of records."""
-    head = b"%b%b%011o\0%011o\0" % (
-        ascii_only(name)[:_NAME_LENGTH].rstrip(b"/").ljust(_NAME_LENGTH, b"\0"),
-        _build_owner(0, 0, 0),
-        size,
-        0,
-    )
-    tail = PAX.ljust(101, b"\0") + _MAGIC.ljust(255, b"\0")
-    return b"%b%06o\0 %b" % (head, sum(head) + sum(tail) + 8 * 32, tail)
-
-
-def ascii_only(name):
-    """``name`` less the bytes that are not ASCII, for fields that an extended header replaces."""
-    return name if name.isascii() else bytes(byte for byte in name if byte < 128)
-
-
-def split_name(name):
-    """(prefix, name) as ustar stores a long path, or None where it can't.
-
-    :param name: more than 100 bytes.
-    """
-    limit = len(name) - 1 if name.endswith(b"/") else len(name)
-    slash = name.rfind(b"/", 0, min(limit, _PREFIX_LENGTH + 1))
-    if slash <= 0 or not 0 < len(name) - slash - 1 <= _NAME_LENGTH:
-        return None
-    return name[:slash], name[slash + 1 :]
 
 
 def padding(size):

@@ -23,7 +23,7 @@ from ..errors import ArchiveError, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
 from ..linux import xattr
 from . import headers
-from .compression import decompressed
+from .decompression import decompressed
 from .dress import Dresser
 from .folders import FOLDER, Folders, FolderTimes
 from .reader import Reader, clean

@@ -1,13 +1,12 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Entries as bytes of a tar stream, as Go's ``archive/tar`` writes them: ustar, with pax where it must be."""
 
 from __future__ import annotations
 
 from ..errors import Overlay2Error
-from . import headers, pax
-from .headers import MAX_OCTAL_ID, MAX_OCTAL_SIZE
+from . import headers, pax, ustar
+from .ustar import MAX_OCTAL_ID, MAX_OCTAL_SIZE
 
 #: Longest name and link that a header has room for.
 _ROOM = 100
@@ -44,7 +43,7 @@ class Writer:
         ):
             block = self._extended(kind, name, mode, uid, gid, size, mtime, link, device, xattrs)
         else:
-            block = headers.build(kind, name, mode, uid, gid, size, mtime, link, device)
+            block = ustar.build(kind, name, mode, uid, gid, size, mtime, link, device)
         self._pieces.append(block)
         self.size += headers.BLOCK
 
@@ -75,7 +74,7 @@ class Writer:
 
     def _extended(self, kind, name, mode, uid, gid, size, mtime, link, device, xattrs):
         """The header (bytes) of an entry that may need more than a ustar header; what it needs is added."""
-        split = headers.split_name(name) if len(name) > _ROOM and name.isascii() else None
+        split = ustar.split_name(name) if len(name) > _ROOM and name.isascii() else None
         records = dict(xattrs or ())
         if not split and (len(name) > _ROOM or not name.isascii()):
             records[b"path"] = name
@@ -87,12 +86,12 @@ class Writer:
                 records[keyword] = b"%d" % value
         if not records:
             prefix, short = split
-            return headers.build(kind, short, mode, uid, gid, size, mtime, link, device, prefix)
+            return ustar.build(kind, short, mode, uid, gid, size, mtime, link, device, prefix)
         if split:
             records[b"path"] = name
         self._add_records(name, records)
-        short, link = headers.ascii_only(name), headers.ascii_only(link)
-        return headers.build(kind, short, mode, uid, gid, size, mtime, link, device)
+        short, link = ustar.ascii_only(name), ustar.ascii_only(link)
+        return ustar.build(kind, short, mode, uid, gid, size, mtime, link, device)
 
     def _add_records(self, name, records):
         data = pax.build(records)
@@ -100,6 +99,6 @@ class Writer:
             raise Overlay2Error("its attributes and names are too long for an archive", path=name)
         folder, _slash, base = name.rpartition(b"/")
         path = b"/".join([part for part in (folder, b"PaxHeaders.0", base) if part])
-        self._pieces.append(headers.build_extended(path, len(data)))
+        self._pieces.append(ustar.build_extended(path, len(data)))
         self.size += headers.BLOCK
         self.body(data)

@@ -1,12 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What overlay2_prune and overlay2_repair make of a plan, and that other modules do not carry their code."""
+"""What overlay2_prune and overlay2_repair make of a plan."""
 from __future__ import annotations
 
-import ast
 import json
-from pathlib import Path
 
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune, repair
@@ -14,7 +12,6 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.owners im
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_prune import candidate_record, limited
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_repair import difference, repair_record
 
-PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
 CANDIDATES = tuple(
     prune.Candidate(name, f"/home/{name}", size, "nobody needs it", (Evidence("/records", "field"),))
     for name, size in (("one", 10), ("two", None), ("not\udcffutf-8", 5))
@@ -48,34 +45,3 @@ def test_a_step_is_a_difference_of_lines(before, after):
     assert told["after"] == (after and after + "\n")
     json.dumps(told).encode("utf-8")
     json.dumps(repair_record(step)).encode("utf-8")
-
-
-def reached(path, seen):
-    """Files of the collection that a file's code imports, wherever in it: what Ansible sends along."""
-    if path in seen or not path.exists():
-        return
-    seen.add(path)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        if node.level:
-            base = path.parents[node.level - 1]
-        elif (node.module or "").startswith("ansible_collections.strata.overlay2.plugins"):
-            base = PLUGINS
-        else:
-            continue
-        names = (node.module or "").replace("ansible_collections.strata.overlay2.plugins", "").split(".")
-        folder = base.joinpath(*filter(None, names))
-        for target in [folder, *(folder / alias.name for alias in node.names)]:
-            reached(target.with_suffix(".py"), seen)
-            reached(target / "__init__.py", seen)
-
-
-@pytest.mark.parametrize("module", ["overlay2_layer", "overlay2_mount", "overlay2_diff"])
-def test_other_modules_do_not_carry_owners_and_health(module):
-    seen = set()
-    reached(PLUGINS / "modules" / f"{module}.py", seen)
-    names = {str(path.relative_to(PLUGINS)) for path in seen}
-    assert "module_utils/overlay2/driver.py" in names
-    apart = ("owners", "health", "prune", "repair", "foreign")
-    assert not [name for name in names if any(word in name for word in apart)]

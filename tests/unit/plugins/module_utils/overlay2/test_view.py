@@ -10,6 +10,7 @@ import stat
 import pytest
 from overlay2 import ChangeKind, Driver, Overlay2Error
 from overlay2.errors import LayerDamaged, LayerNotFound
+from overlay2.view import chain_view
 from support.trees import stream, symlink
 
 ADD, MODIFY, DELETE = ChangeKind.ADD, ChangeKind.MODIFY, ChangeKind.DELETE
@@ -65,7 +66,7 @@ def tree(view, list_folder, folder=""):
 def test_merged_is_what_the_kernel_shows(driver, layer):
     root = driver.get(layer, holder="test")
     try:
-        with driver.chain_view(layer) as view:
+        with chain_view(driver, layer) as view:
             shown = {path for path, kind in tree(view, view.merged).items() if kind != DELETE}
             wanted = set()
             for folder, folders, files in os.walk(root):
@@ -84,7 +85,7 @@ def test_merged_is_what_the_kernel_shows(driver, layer):
 def test_own_kinds_are_the_driver_s_changes(driver, layer):
     parent = driver.layer(layer).parent
     changes = {change.path: change.kind for change in driver.changes(layer, parent)}
-    with driver.chain_view(layer) as view:
+    with chain_view(driver, layer) as view:
         own = {path: kind for path, kind in tree(view, view.own).items() if kind is not None}
     # Folders that only hold changes are "modified" to Docker; here they have no kind, as nothing happened to them.
     bare = {path for path in changes if path not in own}
@@ -93,7 +94,7 @@ def test_own_kinds_are_the_driver_s_changes(driver, layer):
 
 
 def test_own_of_the_uppermost(driver):
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         assert kinds(view.own()) == {"etc": None, "srv": None, "turned": MODIFY, "usr": None}
         assert kinds(view.own("/etc")) == {"hostname": MODIFY, "motd": DELETE}
         assert kinds(view.own("/srv")) == {"app": DELETE}
@@ -103,18 +104,18 @@ def test_own_of_the_uppermost(driver):
 
 
 def test_an_opaque_folder_shows_what_it_hides(driver):
-    with driver.chain_view("middle") as view:
+    with chain_view(driver, "middle") as view:
         (old,) = view.own("/opt")
         assert old.opaque
         assert kinds(view.own("/opt/old")) == {"a": DELETE, "c": ADD, "sub": DELETE}
         assert kinds(view.own("/opt/old/sub")) == {"b": DELETE}
         assert view.owner("/opt/old/a") is None
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         assert kinds(view.merged("/opt/old")) == {"c": None}
 
 
 def test_owners(driver):
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         paths = ("/etc/hostname", "/usr/lib/big", "/link", "/srv/app", "/none", "/turned/in")
         found = {path: view.owner(path) for path in paths}
     assert found == {
@@ -124,7 +125,7 @@ def test_owners(driver):
 
 
 def test_versions_say_who_has_what(driver):
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         versions = view.versions("/usr/lib/big")
         assert [(v.owner, v.shows, v.whiteout) for v in versions] == [("middle", True, False), ("base", False, False)]
         versions = view.versions("/etc/motd")
@@ -133,7 +134,7 @@ def test_versions_say_who_has_what(driver):
 
 
 def test_heads_and_links(driver):
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         assert view.head("/etc/hostname") == b"top\n"
         assert view.head("/usr/lib/big", 3) == b"\1\1\1"
         assert view.head("/link") is None
@@ -147,7 +148,7 @@ def test_no_link_in_a_lower_layer_leads_out(driver, real_tmp):
     (real_tmp / "secret").write_text("no")
     driver.create("evil", diff=stream({"out": symlink(str(real_tmp))}))
     driver.create("over", "evil", diff=stream({"other": b""}))
-    with driver.chain_view("over") as view:
+    with chain_view(driver, "over") as view:
         assert view.owner("/out/secret") is None
         assert view.head("/out/secret") is None
         assert view.merged("/out") == []
@@ -155,12 +156,12 @@ def test_no_link_in_a_lower_layer_leads_out(driver, real_tmp):
 
 def test_a_pipe_does_not_hold_the_reader_up(driver):
     os.mkfifo(os.path.join(driver.home, "top/diff/pipe"))
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         assert view.head("/pipe") is None
 
 
 def test_waste(driver):
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         waste = view.waste()
     worst = {path: (size, copies) for path, size, copies in waste.worst}
     assert worst["/usr/lib/big"] == (30000, 1)
@@ -175,7 +176,7 @@ def test_waste(driver):
 
 
 def test_waste_names_the_worst_only_and_can_be_ended(driver):
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         assert [path for path, _size, _copies in view.waste(worst=1).worst] == ["/usr/lib/big"]
 
         def stop(_entries):
@@ -187,14 +188,14 @@ def test_waste_names_the_worst_only_and_can_be_ended(driver):
 
 def test_an_empty_chain_wastes_nothing(driver):
     driver.create("empty")
-    with driver.chain_view("empty") as view:
+    with chain_view(driver, "empty") as view:
         assert view.waste().score == 1.0
         assert view.own() == []
 
 
 def test_a_missing_lower_layer_is_told_and_the_rest_shows(driver):
     os.unlink(os.path.join(driver.home, "l", driver.layer("base").link))
-    with driver.chain_view("top") as view:
+    with chain_view(driver, "top") as view:
         assert view.layers == ["top", "middle"]
         assert "can't be followed" in view.problems[0]
         assert view.owner("/usr/lib/big") == "middle"
@@ -202,10 +203,10 @@ def test_a_missing_lower_layer_is_told_and_the_rest_shows(driver):
 
 
 def test_what_is_not_there_is_an_error_of_the_driver(driver):
-    with pytest.raises(LayerNotFound), driver.chain_view("none"):
+    with pytest.raises(LayerNotFound), chain_view(driver, "none"):
         pass
     os.rename(os.path.join(driver.home, "top/diff"), os.path.join(driver.home, "top/gone"))
-    with pytest.raises(LayerDamaged), driver.chain_view("top"):
+    with pytest.raises(LayerDamaged), chain_view(driver, "top"):
         pass
     with pytest.raises(Overlay2Error):
         driver.own_size("top")
@@ -215,14 +216,14 @@ def test_what_only_a_mount_can_show_is_said_so(driver):
     os.mkdir(os.path.join(driver.home, "top/diff/moved"))
     attribute = "%s.overlay.redirect" % driver.features.xattr_class
     os.setxattr(os.path.join(driver.home, "top/diff/moved"), attribute, b"etc")
-    with pytest.raises(Overlay2Error, match="only a mount can show that"), driver.chain_view("top") as view:
+    with pytest.raises(Overlay2Error, match="only a mount can show that"), chain_view(driver, "top") as view:
         view.merged("/moved")
 
 
 def test_views_leave_no_descriptor_open(driver):
     before = len(os.listdir("/proc/self/fd"))
     for _time in range(3):
-        with driver.chain_view("top") as view:
+        with chain_view(driver, "top") as view:
             tree(view, view.merged)
             view.waste()
             view.attributes("/etc/hostname")

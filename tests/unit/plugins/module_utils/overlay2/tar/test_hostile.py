@@ -19,7 +19,7 @@ from corpus.forge import BLOCK, seal
 from corpus.place import Trickle, facts
 from overlay2.errors import Overlay2Error
 from overlay2.linux import beneath
-from overlay2.tar import Whiteouts
+from overlay2.tar.whiteouts import Whiteouts
 
 WAYS = [Whiteouts.OVERLAY, Whiteouts.MERGE]
 

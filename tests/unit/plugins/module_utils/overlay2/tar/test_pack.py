@@ -22,7 +22,8 @@ from corpus.place import facts, opened
 from overlay2.changes import Change, ChangeKind
 from overlay2.errors import ChangedWhileRead, Overlay2Error
 from overlay2.idmap import IdMap, IdRange
-from overlay2.tar import pack, pack_changes, pack_tree, trail
+from overlay2.tar import pack, trail
+from overlay2.tar.pack import pack_changes, pack_tree
 
 
 def read(data):
@@ -580,7 +581,7 @@ def test_a_folder_moved_meanwhile_ends_it(place):
 
 MEASURE = """
 import os, resource, sys
-from overlay2.tar import pack_tree
+from overlay2.tar.pack import pack_tree
 root = os.open(sys.argv[1], os.O_RDONLY)
 print(sum(map(len, pack_tree(root, overlay=True))))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

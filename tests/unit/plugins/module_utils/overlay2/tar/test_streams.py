@@ -15,7 +15,10 @@ import subprocess
 import pytest
 from corpus.place import Trickle
 from overlay2.errors import ArchiveError, CompressionNotSupported, CorruptArchive, OptionError
-from overlay2.tar import TarStream, compressed, compression, decompressed, zstd
+from overlay2.tar import compression, zstd
+from overlay2.tar.compression import compressed
+from overlay2.tar.decompression import decompressed
+from overlay2.tar.stream import TarStream
 
 DATA = os.urandom(300000) + b"the same again and again\n" * 100000
 

@@ -25,7 +25,7 @@ from corpus.place import Place, Trickle, facts
 from overlay2.errors import ArchiveError, CorruptArchive
 from overlay2.idmap import IdMap, IdRange
 from overlay2.linux import xattr
-from overlay2.tar import Whiteouts
+from overlay2.tar.whiteouts import Whiteouts
 from overlay2.tree import tree_size
 
 NEEDS_ROOT = pytest.mark.root
@@ -462,7 +462,8 @@ def test_nothing_is_left_open(place):
 MEASURE = """
 import io, os, resource, sys
 from corpus.forge import END, file, folder
-from overlay2.tar import Whiteouts, unpack
+from overlay2.tar.unpack import unpack
+from overlay2.tar.whiteouts import Whiteouts
 
 class Many(io.RawIOBase):
     def __init__(self, count, size):

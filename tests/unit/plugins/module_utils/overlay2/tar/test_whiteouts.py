@@ -13,7 +13,7 @@ import subprocess
 import pytest
 from corpus.forge import archive, file, folder, hardlink, header, symlink
 from corpus.place import Place, opened
-from overlay2.tar import Whiteouts
+from overlay2.tar.whiteouts import Whiteouts
 
 
 class Layers(Place):

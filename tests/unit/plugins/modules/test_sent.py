@@ -1,0 +1,59 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What Ansible sends along with a module: all that import statements reach, so each module carries what it uses."""
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
+PACKAGE = "ansible_collections.strata.overlay2.plugins"
+MANAGING = ["overlay2_layer", "overlay2_mount"]
+
+
+def reached(path, seen):
+    """Files of the collection that a file's code imports, wherever in it, and the packages that they are in."""
+    if path in seen or not path.exists():
+        return
+    seen.add(path)
+    reached((path.parent if path.name != "__init__.py" else path.parents[1]) / "__init__.py", seen)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = path.parents[node.level - 1]
+        elif (node.module or "").startswith(PACKAGE):
+            base = PLUGINS
+        else:
+            continue
+        names = (node.module or "").replace(PACKAGE, "").split(".")
+        folder = base.joinpath(*filter(None, names))
+        for target in [folder, *(folder / alias.name for alias in node.names)]:
+            reached(target.with_suffix(".py"), seen)
+            reached(target / "__init__.py", seen)
+
+
+def sent(module):
+    """Names of what is sent with a module (set of str), such as ``tar/unpack``."""
+    seen = set()
+    reached(PLUGINS / "modules" / f"{module}.py", seen)
+    core = PLUGINS / "module_utils/overlay2"
+    names = {str(path.relative_to(core).with_suffix("")) for path in seen if path.is_relative_to(core)}
+    assert {"__init__", "protodriver", "tar/__init__", "tar/unpack", "linux/libc"} <= names
+    return names
+
+
+@pytest.mark.parametrize("module", [*MANAGING, "overlay2_diff"])
+def test_owners_and_health_stay_behind(module):
+    apart = ("owners", "health", "prune", "repair", "foreign")
+    assert not [name for name in sent(module) if any(word in name for word in apart)]
+
+
+@pytest.mark.parametrize("module", MANAGING)
+def test_what_reads_layers_out_stays_behind(module):
+    apart = {"driver", "diffs", "changes", "view"}
+    apart |= {f"tar/{name}" for name in ("pack", "writer", "ustar", "stream", "trail", "compression")}
+    assert apart <= sent("overlay2_diff") | {"view"}
+    assert sent(module) & apart == set()
