@@ -91,6 +91,16 @@ def open_folder(root_fd, path, make=None):
     return walk(root_fd, path, make)
 
 
+def open_without_links(root_fd, path):
+    """Open a folder beneath another one, if its path meets no symbolic link: then no other path means that folder.
+
+    :param path: as for :func:`open_folder`.
+    :returns: an ``O_PATH`` descriptor (int) that the caller closes.
+    :raises OSError: ``ELOOP`` for a link; ``ENOSYS`` before Linux 5.6; or the folder is missing, or can't be opened.
+    """
+    return openat2(root_fd, path or b".", _PATH_ONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+
+
 def walk(root_fd, path, make=None):
     """:func:`open_folder` by steps that follow nothing; parameters and errors are the same."""
     names = path.split(b"/") if path else []

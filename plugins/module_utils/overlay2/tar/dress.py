@@ -61,6 +61,11 @@ class Dresser:
         self._owners[uid, gid] = owner
         return owner
 
+    def needs(self, entry):
+        """What a new file does not have by itself (tuple): owner (uid, gid) or None, mode or None."""
+        owner = self.owner(entry.uid, entry.gid)
+        return owner if owner != self._new_owner else None, entry.mode if entry.mode & self._unset_bits else None
+
     def file(self, descriptor, entry):
         """Set all of a new file that is open and has its content."""
         owner = self.owner(entry.uid, entry.gid)

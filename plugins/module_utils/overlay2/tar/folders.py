@@ -12,7 +12,7 @@ import io
 import os
 import struct
 
-from ..linux.beneath import open_folder
+from ..linux.beneath import open_folder, open_without_links
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -56,10 +56,13 @@ class Folders:
         kept = self._open
         descriptor = kept.pop(path, None)
         if descriptor is None:
-            descriptor = open_folder(self._root_fd, path, make)
+            descriptor = self._opened(path, make)
             self._make_room()
         kept[path] = descriptor  # as the latest
         return descriptor
+
+    def _opened(self, path, make):
+        return open_folder(self._root_fd, path, make)
 
     def keep(self, path, descriptor):
         """Take over an open descriptor of the folder ``path``."""
@@ -77,6 +80,16 @@ class Folders:
         """Close all: something was removed, so a path may mean another folder now, or none."""
         while self._open:
             os.close(self._open.popitem()[1])
+
+
+class UnlinkedFolders(Folders):
+    """Folders whose paths meet no symbolic link, so that no two paths mean the same one; all others are an OSError."""
+
+    def __init__(self, root_fd):
+        super().__init__(root_fd, None)
+
+    def _opened(self, path, make):
+        return open_without_links(self._root_fd, path)
 
 
 class FolderTimes:

@@ -11,6 +11,7 @@ one before it, global headers are passed over, GNU long names win over both.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from typing import NamedTuple, Optional
 
@@ -19,11 +20,15 @@ from . import headers, pax, sparse
 from .beside import Beside
 from .headers import BLOCK
 
-#: Bytes that are read at once, and the most of a body that is in memory.
-CHUNK = 1 << 20
+#: Bytes that are read at once: few enough that the processor's cache still has them when they are written.
+CHUNK = 1 << 18
+#: That many chunks take turns, so that others may still be at work on those read before.
+CHUNKS = 8
 
+#: A chunk with less room is left as it is. More than any header needs.
+_ROOM = 1 << 14
 #: Bytes that take longer to hash than to hand over.
-_WORTH_A_THREAD = 1 << 18
+_WORTH_A_THREAD = 1 << 17
 
 #: Longest path of an entry or a link: the kernel takes no longer one (PATH_MAX, with its NUL).
 MAX_PATH = 4095
@@ -75,8 +80,12 @@ class Reader:
     def __init__(self, source, progress=None):
         self._readinto = source.readinto
         self._progress = progress
-        # One chunk is used while the other may still be hashed.
-        self._view, self._other = memoryview(bytearray(CHUNK)), memoryview(bytearray(CHUNK))
+        #: The chunks one after the other (memoryview), which processes forked from now on share.
+        self.memory = memoryview(mmap.mmap(-1, CHUNKS * CHUNK))
+        #: Called before a chunk is read into again, with its first offset in the memory and its end; or None.
+        self.before_reuse = None
+        self._start = 0  # of the chunk in use
+        self._view = self.memory[:CHUNK]
         self._at = self._end = 0  # the part of the chunk that is not used up
         self._left = 0  # bytes to the end of the current body, padding included
         self._digest = hashlib.sha256()
@@ -90,6 +99,11 @@ class Reader:
         """sha256 of all that was read so far, as ``sha256:<hex>`` (str)."""
         self._hashing.wait()
         return "sha256:" + self._digest.hexdigest()
+
+    def end_thread(self):
+        """End the thread that hashes, for a while: the next piece that is worth one starts another."""
+        self._hashing.wait()
+        self._hashing.close()
 
     def close(self):
         """End the thread that hashes."""
@@ -142,6 +156,19 @@ class Reader:
             self._at = at + done
             count -= done
 
+    def claim(self, count):
+        """Count the next ``count`` bytes of the current body as read if all are in memory.
+
+        :returns: their offset in :attr:`memory` (int), which is theirs until :attr:`before_reuse` is called for it; or
+            None, and nothing is read.
+        """
+        at = self._at
+        if self._end - at < count:
+            return None
+        self._left -= count
+        self._at = at + count
+        return self._start + at if count else self._start
+
     def _take(self, count):
         """The next ``count`` bytes (bytes), for headers and maps only."""
         parts = []
@@ -173,36 +200,41 @@ class Reader:
 
         :raises CorruptArchive: the stream ends before.
         """
-        self._turn()
-        while self._end < need:
-            if not self._read(self._end):
+        while self._end - self._at < need:
+            if not self._read():
                 raise CorruptArchive(
                     "the archive is cut short after %d bytes" % self._total, remedy="Fetch it anew and compare its size"
                 )
 
-    def _turn(self):
-        """Go on in the other chunk, with what is not used up of this one."""
-        rest = self._end - self._at
-        self._other[:rest] = self._view[self._at : self._end]
-        self._view, self._other = self._other, self._view
-        self._at, self._end = 0, rest
-
-    def _read(self, at):
-        """Read once into the chunk from ``at`` on; returns the number of bytes, 0 at the end of the stream."""
+    def _read(self):
+        """Read once, behind what is not used up; returns the number of bytes, 0 at the end of the stream."""
+        if CHUNK - self._end < _ROOM:
+            self._turn()
         try:
-            count = self._readinto(self._view[at:])
+            count = self._readinto(self._view[self._end :])
         except OSError as error:
             raise from_os_error(ArchiveError, "the archive can't be read", error) from error
         if count:
-            self._hash(self._view[at : at + count])
-            self._end = at + count
+            end = self._end + count
+            self._hash(self._view[self._end : end])
+            self._end = end
             self._total += count
             if self._progress is not None:
                 self._progress(self._total)
         return count
 
+    def _turn(self):
+        """Go on in the next chunk, with what is not used up of this one."""
+        rest = self._view[self._at : self._end]
+        self._start = (self._start + CHUNK) % len(self.memory)
+        if self.before_reuse is not None:
+            self.before_reuse(self._start, self._start + CHUNK)
+        self._view = self.memory[self._start : self._start + CHUNK]
+        self._at, self._end = 0, len(rest)
+        self._view[: self._end] = rest
+
     def _hash(self, part):
-        """Add a part of the current chunk to the digest. Afterwards the other chunk is free."""
+        """Add a part of the current chunk to the digest. Afterwards all others are hashed."""
         self._hashing.wait()
         if len(part) < _WORTH_A_THREAD:
             self._digest.update(part)
@@ -229,17 +261,15 @@ class Reader:
     def _expect_end(self):
         """After one block of zeros comes another one, or nothing."""
         while self._end - self._at < BLOCK:
-            self._turn()
-            if not self._read(self._end):
+            if not self._read():
                 return
         if self._view[self._at : self._at + BLOCK] != headers.ZERO_BLOCK:
             raise CorruptArchive("a block of zeros stands in the middle of the archive")
 
     def _finish(self):
         """Read what follows the archive."""
-        self._hashing.wait()
-        while self._read(0):
-            self._hashing.wait()
+        while self._read():
+            self._at = self._end
 
     def _extension(self, header):
         """The body of an extended header (bytes)."""

@@ -22,7 +22,8 @@ from typing import ClassVar, NamedTuple, Optional, Tuple
 from ..errors import ArchiveError, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
 from ..linux import xattr
-from . import headers
+from ..linux.fs import write_all
+from . import headers, helper
 from .decompression import decompressed
 from .dress import Dresser
 from .folders import FOLDER, Folders, FolderTimes
@@ -44,6 +45,9 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE_TYPES = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCK_DEVICE: stat.S_IFBLK, headers.FIFO: stat.S_IFIFO}
 
 _COPIED_AT_ONCE = 1 << 30
+
+#: Small files after which a second process is worth what it costs.
+HELP_AFTER = 500
 
 
 class Unpacked(NamedTuple):
@@ -125,9 +129,14 @@ class _Unpacking:
         self._size = self._count = 0
         self.tree_size = 0  # None when it can't be told
         self._devices = 0
+        self._helper = None
+        self._until_help = HELP_AFTER
+        self._told = None  # an error that names its entry already
 
     def close(self):
-        """Close all descriptors."""
+        """End the second process and close all descriptors."""
+        if self._helper is not None:
+            self._helper.close()
         self._folders.forget()
         self._times.close()
         if self._plinks is not None:
@@ -139,24 +148,35 @@ class _Unpacking:
 
     def run(self):
         """Put every entry in its place, and set the folders' times in the end."""
-        for entry in self._reader.entries():
-            self._count += 1
-            self._size += entry.size
-            try:
-                self._place(entry)
-            except OSError as error:
-                if isinstance(error, Overlay2Error):
-                    raise
-                raise _refusal(entry, error) from error
-            except Overlay2Error as error:
-                error.path = printable(entry.path)
-                raise
+        try:
+            for entry in self._reader.entries():
+                self._count += 1
+                self._size += entry.size
+                self._named(entry, self._place, entry)
+        finally:  # also after an error: one about an earlier entry takes its place
+            if self._helper is not None:
+                self._helper.settle()
         for path, atime, mtime, default_acl in self._times:
             self._finish_folder(path, atime, mtime, default_acl)
+
+    def _named(self, entry, action, *arguments):
+        """Run one step of unpacking an entry; errors say which entry it was."""
+        try:
+            action(*arguments)
+        except Overlay2Error as error:
+            if error is not self._told and not isinstance(error, OSError):
+                error.path = printable(entry.path)
+            self._told = error
+            raise
+        except OSError as error:
+            self._told = _refusal(entry, error)
+            raise self._told from error
 
     def _place(self, entry):
         path = entry.path
         folder, _slash, base = path.rpartition(b"/")
+        if self._helper is not None:
+            self._helper.make_way(path, folder, entry.kind == headers.HARD_LINK or PREFIX in path)
         if PREFIX in path:
             if is_aufs_metadata(path):
                 self._stash_plink(entry, folder, base)
@@ -178,21 +198,39 @@ class _Unpacking:
     # One method for each type
 
     def _regular(self, entry, parent, base):
+        if self._until_help:
+            self._until_help -= 1
+            if not self._until_help:
+                self._get_help()
+        if self.tree_size is not None:
+            self.tree_size += entry.size
+        if self._helper is None or entry.xattrs or entry.pieces is not None or not self._offer(entry, base):
+            self._file(entry, parent, base)
+
+    def _offer(self, entry, base):
+        folder = entry.path[: -len(base) - 1]
+        return self._helper.offer(entry, folder, base, self._dresser.needs(entry), self._reader)
+
+    def _file(self, entry, parent, base, position=None):
+        """Make a regular file.
+
+        :param position: where its content lies in the reader's memory; None if that is what the reader has next.
+        """
         try:
             file = os.open(base, _CREATE, entry.mode & 0o777, dir_fd=parent)
         except FileExistsError:
             parent = self._clear(entry, parent, base)
             file = os.open(base, _CREATE, entry.mode & 0o777, dir_fd=parent)
         try:
-            if entry.pieces is not None:
+            if position is not None:
+                write_all(file, self._reader.memory[position : position + entry.size])
+            elif entry.pieces is not None:
                 self._fill_sparse(file, entry)
             elif entry.size:
                 self._reader.copy(file, entry.size)
             self._dresser.file(file, entry)
         finally:
             os.close(file)
-        if self.tree_size is not None:
-            self.tree_size += entry.size
 
     def _folder(self, entry, parent, base):
         try:
@@ -257,6 +295,20 @@ class _Unpacking:
         headers.HARD_LINK: _hard_link,
     }
 
+    # With a second process
+
+    def _get_help(self):
+        self._reader.end_thread()
+        if helper.is_possible():
+            with contextlib.suppress(OSError):  # no more processes or descriptors
+                self._helper = helper.Helper(self._root_fd, self._reader.memory, self._place_left)
+                self._reader.before_reuse = self._helper.before_reuse
+
+    def _place_left(self, entry, position):
+        """Make a file that the second process has left alone."""
+        base = entry.path.rpartition(b"/")[2]
+        self._named(entry, lambda: self._file(entry, self._parent(entry), base, position))
+
     # What the types need
 
     def _root(self, entry):
@@ -317,6 +369,9 @@ class _Unpacking:
 
     def _clear(self, entry, parent, base):
         """Make room for an entry whose name is taken; a folder for a folder stays. Returns the parent, opened anew."""
+        if self._helper is not None:
+            self._helper.settle()
+            parent = self._parent(entry)  # anew: that may have closed it
         folder = entry.kind == headers.DIRECTORY
         if self._whiteouts.uncover(parent, base, folder):
             return parent
@@ -324,7 +379,10 @@ class _Unpacking:
             return parent
         remove_at(parent, base)
         self.tree_size = None
-        self._folders.forget()
+        self._forget_folders()
+        return self._parent(entry)
+
+    def _parent(self, entry):
         return self._folders.get(entry.path.rpartition(b"/")[0])
 
     def _make_parent(self, dir_fd, name):
@@ -344,7 +402,13 @@ class _Unpacking:
             owner = self._dresser.owner(entry.uid, entry.gid)
             self._whiteouts.hide(parent, base[len(PREFIX) :], owner, (entry.atime, entry.mtime))
         if self._whiteouts.removes:
-            self._folders.forget()
+            self._forget_folders()
+
+    def _forget_folders(self):
+        """Something was removed: a path may mean another folder now."""
+        self._folders.forget()
+        if self._helper is not None:
+            self._helper.forget()
 
     def _stash_plink(self, entry, folder, base):
         """Keep a file of AUFS' hard link folder aside: the links to it come later. All else of AUFS is dropped."""
@@ -354,7 +418,7 @@ class _Unpacking:
             os.mkdir(PLINKS, 0o700, dir_fd=self._scratch_fd)
             self._plinks = os.open(PLINKS, FOLDER, dir_fd=self._scratch_fd)
         remove_at(self._plinks, base)
-        self._regular(entry, self._plinks, base)
+        self._file(entry, self._plinks, base)
         self.tree_size = None
 
     # At the end

@@ -5,10 +5,33 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+
 import pytest
 from corpus.place import Place
+from overlay2.tar import helper
 
 
 @pytest.fixture
 def place(real_tmp):
     return Place(real_tmp)
+
+
+@pytest.fixture(params=["alone", "helped"])
+def hands(request, monkeypatch):
+    """Unpacking by one process, and by two from the first file on; gives the list of second processes that were."""
+    unpacking = importlib.import_module("overlay2.tar.unpack")
+    monkeypatch.setattr(unpacking, "HELP_AFTER", 1 if request.param == "helped" else 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    started, start = [], helper._start
+
+    def noted(*arguments):
+        started.append(start(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(helper, "_start", noted)
+    yield started
+    for pid, _to, _answers in started:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)

@@ -21,6 +21,8 @@ from overlay2.errors import Overlay2Error
 from overlay2.linux import beneath
 from overlay2.tar.whiteouts import Whiteouts
 
+pytestmark = pytest.mark.usefixtures("hands")
+
 WAYS = [Whiteouts.OVERLAY, Whiteouts.MERGE]
 
 

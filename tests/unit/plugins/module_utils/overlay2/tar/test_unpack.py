@@ -28,6 +28,8 @@ from overlay2.linux import xattr
 from overlay2.tar.whiteouts import Whiteouts
 from overlay2.tree import tree_size
 
+pytestmark = pytest.mark.usefixtures("hands")
+
 NEEDS_ROOT = pytest.mark.root
 BOTH = pytest.mark.parametrize("way", list(Whiteouts), ids=lambda way: way.value)
 

@@ -15,6 +15,8 @@ from corpus.forge import archive, file, folder, hardlink, header, symlink
 from corpus.place import Place, opened
 from overlay2.tar.whiteouts import Whiteouts
 
+pytestmark = pytest.mark.usefixtures("hands")
+
 
 class Layers(Place):
     """A place whose target is to be the upper folder of an overlay mount over a lower folder."""
