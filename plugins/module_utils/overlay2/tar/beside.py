@@ -34,7 +34,7 @@ class Beside:
         return None if job is None else job.result()
 
     def close(self):
-        """End the thread, after its job. The next job would start another."""
+        """End the thread, after its job, whose result is kept. The next job would start another."""
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown()

@@ -128,6 +128,10 @@ class _Inflated(io.RawIOBase):
         self._piece = self._piece[len(part) :]
         return len(part)
 
+    def end_thread(self):
+        """End the thread that decompresses, after its piece. The next piece starts another."""
+        self._beside.close()
+
     def close(self):
         """End the thread that decompresses."""
         self._beside.close()

@@ -24,6 +24,7 @@ import marshal
 import os
 import select
 import signal
+import stat
 import struct
 import threading
 import time
@@ -233,8 +234,7 @@ def _start(root_fd, memory):
             try:
                 die_with_parent(parent)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to both; the first one decides
-                os.close(to)
-                os.close(answers)
+                _close_pipes(tasks, back)
                 _serve(root_fd, memory, tasks, back)
                 status = 0
             finally:
@@ -243,6 +243,17 @@ def _start(root_fd, memory):
     os.close(tasks)
     os.close(back)
     return pid, to, answers
+
+
+def _close_pipes(*but):
+    """Close all other pipes and sockets, as somebody may wait for their end. Locks must be held as long as we live."""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor not in but:
+            with contextlib.suppress(OSError):  # the listing's own descriptor
+                mode = os.fstat(descriptor).st_mode
+                if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+                    os.close(descriptor)
 
 
 def _pipe(stack):

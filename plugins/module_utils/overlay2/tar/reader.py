@@ -73,12 +73,13 @@ class Entry(NamedTuple):
 class Reader:
     """Entries of an uncompressed tar stream, and what of the current one's body has not been read.
 
-    :param source: has ``readinto()`` (io.RawIOBase).
+    :param source: has ``readinto()`` (io.RawIOBase), and ``end_thread()`` if it has a thread.
     :param progress: called with the number of bytes read so far, about once for each MiB; or None.
     """
 
     def __init__(self, source, progress=None):
         self._readinto = source.readinto
+        self._end_thread = getattr(source, "end_thread", None)
         self._progress = progress
         #: The chunks one after the other (memoryview), which processes forked from now on share.
         self.memory = memoryview(mmap.mmap(-1, CHUNKS * CHUNK))
@@ -100,10 +101,11 @@ class Reader:
         self._hashing.wait()
         return "sha256:" + self._digest.hexdigest()
 
-    def end_thread(self):
-        """End the thread that hashes, for a while: the next piece that is worth one starts another."""
-        self._hashing.wait()
+    def end_threads(self):
+        """End the threads that decompress and hash, for a while: the next pieces that are worth one start others."""
         self._hashing.close()
+        if self._end_thread is not None:
+            self._end_thread()
 
     def close(self):
         """End the thread that hashes."""

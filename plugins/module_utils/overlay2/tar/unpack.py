@@ -298,7 +298,7 @@ class _Unpacking:
     # With a second process
 
     def _get_help(self):
-        self._reader.end_thread()
+        self._reader.end_threads()
         if helper.is_possible():
             with contextlib.suppress(OSError):  # no more processes or descriptors
                 self._helper = helper.Helper(self._root_fd, self._reader.memory, self._place_left)

@@ -9,6 +9,7 @@ import importlib
 import os
 import resource
 import signal
+import subprocess
 import threading
 import time
 from random import Random
@@ -83,6 +84,15 @@ def test_a_tree_of_small_files(place, monkeypatch, done):
     assert result.tree_size == sum(len(b"%d" % other) * 300 for other in range(60)) * FOLDERS
     assert done["handed"] > len(SMALL) // 4
     assert done["back"] == 0
+
+
+@pytest.mark.parametrize("program", ["gzip", "zstd"])
+def test_a_compressed_tree(place, monkeypatch, done, program):
+    """Neither a thread nor a program that decompresses stands in the way, or waits for the second process to end."""
+    tree = archive(*[file(b"f%d" % number, os.urandom(1000)) for number in range(3000)])
+    data = subprocess.run([program, "-c"], input=tree, stdout=subprocess.PIPE, check=True).stdout
+    both(place, data, monkeypatch)
+    assert done["handed"] > 500
 
 
 def test_memory_comes_round_while_files_are_under_way(place, monkeypatch, done):
