@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Mount references shared by all processes of a host: who holds which layer, and how often.
 
-One small JSON file per layer, replaced by rename so that readers need no lock, changed only under the
-layer's lock. A record counts only in the boot it was written in, and only as far as the kernel's mount
-table agrees: that check is the driver's, who knows what a layer's mount should look like.
+One small JSON text per layer, which is there whole or not at all, so that readers need no lock, and is changed only
+under the layer's lock. It is kept as the target of a symbolic link, which one system call makes and one reads; one that
+is too long for that is a file. A record counts only in the boot it was written in, and only as far as the kernel's
+mount table agrees: that check is the driver's, who knows what a layer's mount should look like.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -18,7 +20,7 @@ from typing import Dict, NamedTuple
 
 from .errors import Overlay2Error, from_os_error
 from .layers import read_small
-from .linux import fs, kernel
+from .linux import kernel
 
 log = logging.getLogger("overlay2")
 
@@ -71,9 +73,9 @@ class Holders:
 
     def read(self, layer):
         """The layer's :class:`Record`; :data:`NOBODY` where there is none of this boot, or none that we may read."""
-        path = os.path.join(self._folder, layer)
+        path = "%s/%s" % (self._folder, layer)
         try:
-            content = read_small(path)
+            content = _content(path)
         except PermissionError as error:
             log.warning("can't tell who holds layer %s: %s", layer, error)
             return NOBODY
@@ -97,34 +99,47 @@ class Holders:
         if not record.counts:
             self.forget(layer)
             return
-        content = {
+        text = json.dumps({
             "boot_id": self._boot_id,
             "mount_namespace": record.mount_namespace,
             "borrowed": record.borrowed,
             "holders": record.counts,
-        }
-        # Its own name would be too long with a suffix; pid and object id tell threads and processes apart.
-        temporary = os.path.join(os.path.dirname(self._folder), "holder-%d-%x" % (os.getpid(), id(content)))
+        })  # fmt: skip
+        path = "%s/%s" % (self._folder, layer)
         try:
-            # Not open() and json.dump(), which take several times as long: this is part of every mount.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                fs.write_all(descriptor, json.dumps(content).encode("ascii"))
-            finally:
-                os.close(descriptor)
-            os.rename(temporary, os.path.join(self._folder, layer))
-        except BaseException as error:
+                os.symlink(text, path)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENAMETOOLONG):
+                    raise
+                self._replace(text, path)
+        except OSError as error:
+            message = "who holds it can't be written down"
+            raise from_os_error(Overlay2Error, message, error, layer=layer, path=self._folder) from error
+
+    def _replace(self, text, path):
+        # Its own name would be too long with a suffix; pid and object id tell threads and processes apart.
+        temporary = "%s/holder-%d-%x" % (os.path.dirname(self._folder), os.getpid(), id(text))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)  # of a process that was killed here
+        try:
+            try:
+                os.symlink(text, temporary)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                with open(temporary, "x", encoding="ascii") as target:
+                    target.write(text)
+            os.rename(temporary, path)
+        except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-            if isinstance(error, OSError):
-                message = "who holds it can't be written down"
-                raise from_os_error(Overlay2Error, message, error, layer=layer, path=self._folder) from error
             raise
 
     def forget(self, layer):
         """Remove the layer's record, if there is one. The caller holds the layer's lock."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._folder, layer))
+            os.unlink("%s/%s" % (self._folder, layer))
 
     def names(self):
         """Ids of the layers with a record, of this boot or not (list of str, sorted)."""
@@ -139,3 +154,15 @@ class Holders:
     def held(self):
         """Ids of the layers with a record of this boot that we may read (list of str, sorted)."""
         return [name for name in self.names() if self.read(name).counts]
+
+
+def _content(path):
+    """What a record says (str or bytes); None where there is none."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return read_small(path)

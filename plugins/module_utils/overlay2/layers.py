@@ -152,7 +152,7 @@ class Store:
 
     def path(self, layer, *names):
         """Path (str) of a layer's folder, or of something in it."""
-        return os.path.join(self.home, layer, *names)
+        return "/".join((self.home, layer) + names)
 
     def exists(self, layer):
         """Whether the layer's folder is there (bool)."""
@@ -401,7 +401,7 @@ def read_small(path):
     """Content (bytes) of a small file, None where it is missing, in a third of the calls that ``open()`` makes."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         content = part = os.read(descriptor, _SMALL)

@@ -20,8 +20,8 @@ log = logging.getLogger("overlay2")
 
 #: The ways to mount, in the order they are tried.
 CLASSIC = "classic"
-FSCONFIG = "fsconfig"
 RELATIVE = "relative"
+FSCONFIG = "fsconfig"
 
 #: Mount data holds this many bytes at most: a page less its NUL.
 DATA_MAX = mount.PAGE_SIZE - 1
@@ -30,7 +30,7 @@ DATA_MAX = mount.PAGE_SIZE - 1
 class MountPlan(NamedTuple):
     """One overlay mount, decided but not yet made."""
 
-    #: ``classic`` (absolute paths), ``fsconfig`` (the mount API) or ``relative`` (to the home).
+    #: ``classic`` (absolute paths), ``relative`` (to the home) or ``fsconfig`` (the mount API).
     method: str
     #: The mount data that the classic call would get, absolute for all but ``relative``.
     data: str
@@ -61,8 +61,9 @@ def format_label(options, label):
 def plan(home, layer, lower_links, read_only, features, label=""):
     """Decide how a layer with lower layers is to be mounted; moby's Get, the middle part.
 
-    Absolute paths while they fit a page; else the mount API, which has no such limit, where the kernel has it; else
-    names relative to the home.
+    Absolute paths while they fit a page, else names relative to the home while those do, both as in moby; else the
+    mount API, which has no such limit, where the kernel has it. It comes last, as each lower layer takes a call of its
+    own: for 120 of them that is half a millisecond more.
 
     :param lower_links: its lower chain as in its ``lower`` file, ``l/...`` each.
     :param read_only: mount its own files as the uppermost lower layer.
@@ -71,26 +72,18 @@ def plan(home, layer, lower_links, read_only, features, label=""):
     absolute = _plan(CLASSIC, home, layer, lower_links, read_only, features, label)
     if absolute.length <= DATA_MAX:
         return absolute
+    relative = _plan(RELATIVE, home, layer, lower_links, read_only, features, label)
+    if relative.length <= DATA_MAX:
+        return relative
     if features.lowerdir_plus and overlayfs.fits_fsconfig(label) and len(absolute.lowers) <= overlayfs.MAX_LOWERS:
         return absolute._replace(method=FSCONFIG)
-    return plan_relative(home, layer, lower_links, read_only, features, label)
-
-
-def plan_relative(home, layer, lower_links, read_only, features, label=""):
-    """The plan for kernels whose mount API can't help: names relative to the home, which fit 128 lower layers.
-
-    :raises MountError: they do not fit either.
-    """
-    relative = _plan(RELATIVE, home, layer, lower_links, read_only, features, label)
-    if relative.length > DATA_MAX:
-        raise MountError(
-            "cannot mount layer, mount label too large %d: mount data of %d bytes at most fit"
-            % (relative.length, DATA_MAX),
-            layer=layer,
-            path=relative.target,
-            remedy="Shorten the mount label or the layer id",
-        )
-    return relative
+    raise MountError(
+        "cannot mount layer, mount label too large %d: mount data of %d bytes at most fit"
+        % (relative.length, DATA_MAX),
+        layer=layer,
+        path=absolute.target,
+        remedy="Shorten the mount label or the layer id",
+    )
 
 
 def _plan(method, home, layer, lower_links, read_only, features, label):
@@ -227,15 +220,22 @@ def unmount(layer, target):
 
     :raises MountError: the kernel refused to unmount.
     """
-    try:
-        if not mount.unmount_stack(target):
-            log.debug("layer %s was not mounted at %s", layer, target)
-    except OSError as error:
-        raise from_os_error(MountError, "can't unmount", error, layer=layer, path=target) from error
-    try:
-        os.rmdir(target)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        level = logging.WARNING if error.errno == errno.ENOTEMPTY else logging.DEBUG
-        log.log(level, "layer %s: can't remove the mount point %s: %s", layer, target, error)
+    while True:
+        mounted = True
+        try:
+            mount.unmount(target, mount.MNT_DETACH)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise from_os_error(MountError, "can't unmount", error, layer=layer, path=target) from error
+            log.debug("layer %s is not mounted at %s", layer, target)
+            mounted = False
+        try:
+            os.rmdir(target)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if mounted and error.errno == errno.EBUSY:
+                continue  # of mounts stacked on one point the call takes the top one
+            level = logging.WARNING if error.errno == errno.ENOTEMPTY else logging.DEBUG
+            log.log(level, "layer %s: can't remove the mount point %s: %s", layer, target, error)
+        return

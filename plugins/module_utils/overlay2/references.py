@@ -13,9 +13,9 @@ import os
 from . import mounts
 from .errors import LayerDamaged, LayerInUse, MountError, Overlay2Error, from_os_error
 from .holders import ANONYMOUS, NOBODY, Holders
-from .layers import MERGED, WORK, LayerRecord
+from .layers import DIFF, MERGED, WORK, LayerRecord
 from .linux import kernel, mountinfo
-from .staging import ensure_folder
+from .staging import ensure_folder, make_folder
 
 log = logging.getLogger("overlay2")
 
@@ -47,31 +47,54 @@ class References:
         :raises MountError: the kernel refused.
         """
         with self._runtime.layer_lock(layer):
-            self._store.require(layer)
             links = self._store.lower_links(layer)
             if not links:
+                self._store.require(layer)
                 if holder != ANONYMOUS:
                     self._records.write(layer, self._records.read(layer).taken(holder))
-                return self._store.path(layer, "diff")
+                return self._store.path(layer, DIFF)
             target = self._store.path(layer, MERGED)
-            mounted = mounts.is_mounted(target, strict=True)
-            record = self._valid(layer, mounted, repair=True)
-            if mounted and not record.counts:
-                record = record._replace(borrowed=self._is_foreign(layer))
-                log.info(
-                    "layer %s was mounted but held by nobody; %s the mount",
-                    layer, "borrowing" if record.borrowed else "taking over",
-                )  # fmt: skip
-            if not mounted:
-                self._mount(layer, links, target, mount_label)
-                record = record._replace(mount_namespace=kernel.mount_namespace())
+            # A mount point that is made here and now has nothing mounted on it: so most of the time one call tells.
+            ours = self._make_mount_point(layer, target)
             try:
+                mounted = not ours and mounts.is_mounted(target, strict=True)
+                record = self._valid(layer, mounted, repair=True)
+                if mounted:
+                    record = self._taken_over(layer, record)
+                else:
+                    left_over, ours = not ours, True
+                    self._mount(layer, links, target, mount_label, left_over)
+                    record = record._replace(mount_namespace=kernel.mount_namespace())
                 self._records.write(layer, record.taken(holder))
             except BaseException:
-                if not mounted:
-                    mounts.unmount(layer, target)
+                if ours:
+                    with contextlib.suppress(MountError):
+                        mounts.unmount(layer, target)
                 raise
             return target
+
+    def _make_mount_point(self, layer, target):
+        """Make the layer's ``merged`` folder; whether it was missing (bool)."""
+        try:
+            if self._root == (os.geteuid(), os.getegid()):
+                os.mkdir(target, 0o700)  # what the umask takes off shows to nobody, as a mount covers it
+            else:
+                make_folder(target, 0o700, self._root)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _cant_prepare(layer, error) from error
+        return True
+
+    def _taken_over(self, layer, record):
+        """The record of a layer that is mounted; where it has no holder, the mount is another's or was left over."""
+        if record.counts:
+            return record
+        borrowed = self._is_foreign(layer)
+        log.info(
+            "layer %s was mounted but held by nobody; %s the mount", layer, "borrowing" if borrowed else "taking over"
+        )
+        return record._replace(borrowed=borrowed)
 
     def put(self, layer, holder):
         """Drop a reference; with the last one the layer is unmounted; moby's Put.
@@ -175,24 +198,26 @@ class References:
             self._records.forget(layer)
         return NOBODY
 
-    def _mount(self, layer, links, target, mount_label):
-        """Mount a layer. Nothing stays of it where this fails."""
+    def _mount(self, layer, links, target, mount_label, left_over):
+        """Mount a layer. Where this fails the caller unmounts what may be there.
+
+        :param left_over: the mount point was there before, and is brought to its mode and owner.
+        """
         # The home must stand still between reading ``committed`` and mounting: a child may be in the making.
         with self._runtime.home_lock(shared=True):
             read_only = self._store.committed(layer)
             planned = mounts.plan(self._store.home, layer, links, read_only, self._features, mount_label)
             try:
-                ensure_folder(target, 0o700, self._root)
+                if left_over:
+                    ensure_folder(target, 0o700, self._root)
                 self._perform(layer, planned)
-                if not read_only:
+                if not read_only and self._root != (os.geteuid(), os.getegid()):
                     # In a user namespace overlayfs needs this to move a folder up from a lower layer.
                     os.chown(self._store.path(layer, WORK, WORK), *self._root, follow_symlinks=False)
-            except BaseException as error:
-                with contextlib.suppress(MountError):
-                    mounts.unmount(layer, target)
-                if isinstance(error, OSError) and not isinstance(error, Overlay2Error):
-                    raise from_os_error(MountError, "can't prepare the mount", error, layer=layer) from error
-                raise
+            except OSError as error:
+                if isinstance(error, Overlay2Error):
+                    raise
+                raise _cant_prepare(layer, error) from error
 
     def _perform(self, layer, planned):
         """Make the mount; where the kernel answers with no more than an errno, say what is wrong with the layer.
@@ -219,6 +244,10 @@ class References:
                     remedy="Remove the layer and create it again",
                 ) from refused
             raise
+
+
+def _cant_prepare(layer, error):
+    return from_os_error(MountError, "can't prepare the mount", error, layer=layer)
 
 
 def describe(counts):

@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 
-from .libc import AT_FDCWD, AT_SYMLINK_NOFOLLOW, call, libc, syscall
+from .libc import AT_FDCWD, AT_SYMLINK_NOFOLLOW, call, libc, prepared, syscall
 
 #: Names of file system magics as Docker prints them (include/uapi/linux/magic.h and each file system's own header).
 MAGIC_NAMES = {
@@ -39,6 +39,11 @@ _MACHINE = os.uname().machine
 _SYS_STATX = {"x86_64": 332, "i686": 383, "ppc64le": 383, "s390x": 379, "armv7l": 397}.get(_MACHINE, 291)
 _SYS_RENAMEAT2 = {"x86_64": 316, "i686": 353, "ppc64le": 357, "s390x": 347, "armv7l": 382}.get(_MACHINE, 276)
 _SYS_GETDENTS64 = {"x86_64": 217, "i686": 220, "ppc64le": 202, "s390x": 220, "armv7l": 217}.get(_MACHINE, 61)
+
+#: Part of every mount and unmount.
+_statx = prepared(
+    _SYS_STATX, ctypes.c_long, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_char_p
+)
 
 #: ``struct statfs`` starts with f_type: a long on most architectures, an unsigned int on s390x.
 _F_TYPE = struct.Struct("=I" if _MACHINE == "s390x" or sys.maxsize < 2**32 else "=q")
@@ -106,7 +111,7 @@ def is_mount_point(path):
     """
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     try:
-        syscall(_SYS_STATX, AT_FDCWD, os.fsencode(path), AT_SYMLINK_NOFOLLOW, 0, buffer, path=path)
+        _statx(AT_FDCWD, os.fsencode(path), AT_SYMLINK_NOFOLLOW, 0, buffer, path=path)
     except FileNotFoundError:
         return False
     known = _STATX_ATTRIBUTES.unpack_from(buffer, _STATX_MASK_OFFSET)[0]

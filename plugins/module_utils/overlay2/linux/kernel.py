@@ -67,6 +67,6 @@ def is_admin():
 def mount_namespace():
     """Inode number of this process's mount namespace (int), 0 where /proc does not show it."""
     try:
-        return os.stat("/proc/self/ns/mnt").st_ino
+        return int(os.readlink("/proc/self/ns/mnt")[len("mnt:[") : -1])
     except OSError:
         return 0

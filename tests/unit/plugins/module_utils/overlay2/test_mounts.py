@@ -81,7 +81,7 @@ def test_absolute_mount_data(read_only, label, data, index_off, userxattr, prefi
     ],
 )
 def test_relative_mount_data(read_only, data):
-    planned = mounts.plan_relative("/home", "web", LINKS, read_only, HOST, "a,b")
+    planned = mounts._plan(RELATIVE, "/home", "web", LINKS, read_only, HOST, "a,b")
     assert (planned.method, planned.data, planned.target) == (RELATIVE, data, "web/merged")
 
 
@@ -90,7 +90,7 @@ def test_names_are_escaped_for_the_kernel():
     assert planned.data == (
         "index=off,lowerdir=/a\\,b\\:c\\\\d/l/A,upperdir=/a\\,b:c\\\\d/x\\,y:z/diff,workdir=/a\\,b:c\\\\d/x\\,y:z/work"
     )
-    relative = mounts.plan_relative("/a,b:c\\d", "x,y:z", ("l/A",), True, HOST)
+    relative = mounts._plan(RELATIVE, "/a,b:c\\d", "x,y:z", ("l/A",), True, HOST, "")
     assert relative.data == "index=off,lowerdir=x\\,y\\:z/diff:l/A"
 
 
@@ -136,11 +136,11 @@ def test_data_of_a_page_less_one_byte_is_mounted_by_absolute_paths(boundary):
     assert (planned.length, planned.method) == (mount.PAGE_SIZE - 1, CLASSIC)
 
 
-@pytest.mark.parametrize(("lowerdir_plus", "method"), [(True, FSCONFIG), (False, RELATIVE)])
-def test_data_of_a_page_is_not(boundary, lowerdir_plus, method):
+@pytest.mark.parametrize("lowerdir_plus", [True, False])
+def test_data_of_a_page_is_not(boundary, lowerdir_plus):
     home, layer = boundary
     planned = mounts.plan(home, layer + "w", LINKS, True, host_like(lowerdir_plus=lowerdir_plus))
-    assert planned.method == method
+    assert planned.method == RELATIVE
     absolute = mounts._plan(CLASSIC, home, layer + "w", LINKS, True, HOST, "")
     assert absolute.length == mount.PAGE_SIZE
 
@@ -150,19 +150,19 @@ def test_the_label_counts(boundary):
     label = "s0:c1"
     shorter = layer[: -len(',context=""' + label)]
     assert mounts.plan(home, shorter, LINKS, True, HOST, label).method == CLASSIC
-    assert mounts.plan(home, shorter + "w", LINKS, True, HOST, label).method == FSCONFIG
+    assert mounts.plan(home, shorter + "w", LINKS, True, HOST, label).method == RELATIVE
 
 
 def test_bytes_count_and_not_characters(boundary):
     home, layer = boundary
-    assert mounts.plan(home, layer[:-1] + "ö", LINKS, True, HOST).method == FSCONFIG
+    assert mounts.plan(home, layer[:-1] + "ö", LINKS, True, HOST).method == RELATIVE
     assert mounts.plan(home, layer[:-2] + "ö", LINKS, True, HOST).method == CLASSIC
     assert mounts.plan(home, layer[:-1] + "\udcff", LINKS, True, HOST).method == CLASSIC
 
 
 def test_escapes_count(boundary):
     home, layer = boundary
-    assert mounts.plan(home, layer[:-1] + ",", LINKS, True, HOST).method == FSCONFIG
+    assert mounts.plan(home, layer[:-1] + ",", LINKS, True, HOST).method == RELATIVE
 
 
 DEEP = tuple("l/%s" % (letter * 26) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 4)
@@ -171,7 +171,7 @@ DEEP = tuple("l/%s" % (letter * 26) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ234
 def test_128_lower_layers_fit_relative_to_the_home():
     assert len(DEEP) == 128
     for read_only in (False, True):
-        planned = mounts.plan("/var/lib/docker/overlay2", "f" * 64, DEEP, read_only, host_like(lowerdir_plus=False))
+        planned = mounts.plan("/var/lib/docker/overlay2", "f" * 64, DEEP, read_only, HOST)
         assert planned.method == RELATIVE
         assert planned.length <= DATA_MAX
 
@@ -190,9 +190,11 @@ def test_what_fits_by_no_means_is_told_with_dockers_words():
     assert mounts.plan("/home", "web", DEEP, False, host_like(lowerdir_plus=False), shorter).length == DATA_MAX
 
 
-def test_a_label_too_long_for_one_string_of_the_mount_api_goes_the_other_way():
-    assert mounts.plan("/home", "web", DEEP, True, HOST, "c" * 255).method == FSCONFIG
-    assert mounts.plan("/home", "web", DEEP, True, HOST, "c" * 256).method == RELATIVE
+def test_what_fits_no_page_goes_through_the_mount_api_with_a_label_of_one_string_at_most():
+    layer = "w" * 250
+    assert mounts.plan("/home", layer, DEEP, False, HOST, "c" * 255).method == FSCONFIG
+    with pytest.raises(MountError, match="cannot mount layer"):
+        mounts.plan("/home", layer, DEEP, False, HOST, "c" * 256)
 
 
 def test_more_lower_layers_than_the_kernel_takes():
@@ -341,7 +343,7 @@ def test_any_length_of_a_homes_path(lowerdir_plus, length, real_tmp, here):
     here = here._replace(lowerdir_plus=lowerdir_plus)
     chain = chains.make(home)
     planned = mounts.plan(chain.home, chain.layer, chain.links, False, here)
-    assert planned.method == (CLASSIC if length < 1000 else FSCONFIG if lowerdir_plus else RELATIVE)
+    assert planned.method == (CLASSIC if length < 1000 else RELATIVE)
     os.mkdir(chain.path("merged"))
     mounts.perform(chain.layer, planned, here)
     check_writable(chain, chain.path("merged"))

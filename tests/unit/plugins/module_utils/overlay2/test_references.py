@@ -40,6 +40,13 @@ def record_file(run_root, layer="box"):
     return os.path.join(run_root, home, "holders", layer)
 
 
+def write_record(path, content):
+    """Put a file with *content* (bytes) in the place of a record, which is a symbolic link."""
+    os.unlink(path)
+    with open(path, "xb") as target:
+        target.write(content)
+
+
 def mount_by_hand(driver, layer="box"):
     """Mount a layer as another program would, without any reference."""
     folder, metadata = merged(driver, layer), driver.get_metadata(layer)
@@ -94,13 +101,13 @@ def test_names_and_the_anonymous_add_up(driver):
 
 def test_a_put_of_who_holds_nothing_changes_nothing_where_others_hold(driver, run_root):
     driver.get("box", holder="web")
-    before = homes.content_of(record_file(run_root))
+    before = os.readlink(record_file(run_root))
     mounts = host.mounts_below(driver.home)
     for holder in (None, "db", ""):
         driver.put("box", holder=holder)
         driver.put("box", holder=holder)
     assert driver.holders("box") == {"web": 1}
-    assert homes.content_of(record_file(run_root)) == before
+    assert os.readlink(record_file(run_root)) == before
     assert host.mounts_below(driver.home) == mounts
     driver.put("box", holder="web")
     driver.get("box")
@@ -317,9 +324,9 @@ def test_references_are_void_after_a_reboot(driver, run_root):
     driver.get("base", holder="web")
     for layer in ("box", "base"):
         path = record_file(run_root, layer)
-        record = json.loads(homes.content_of(path))
-        with open(path, "w") as target:
-            json.dump({**record, "boot_id": "00000000-0000-0000-0000-000000000000"}, target)
+        record = {**json.loads(os.readlink(path)), "boot_id": "00000000-0000-0000-0000-000000000000"}
+        os.unlink(path)
+        os.symlink(json.dumps(record), path)
         assert Driver(driver.home).holders(layer) == {}
     assert driver.mounted_layers() == ["box"]
     driver.get("box")
@@ -340,8 +347,7 @@ def test_a_garbled_record_is_as_none(driver, run_root, content):
     driver.get("box", holder="web")
     with open("/proc/sys/kernel/random/boot_id", "rb") as source:
         content = content.replace(b"BOOT", source.read().strip())
-    with open(record_file(run_root), "wb") as target:
-        target.write(content)
+    write_record(record_file(run_root), content)
     assert driver.holders("box") == {}
     assert driver.mounted_layers() == ["box"]
     driver.get("box")
@@ -653,14 +659,19 @@ def test_a_record_counts_names_once_and_the_anonymous_each_time():
     assert NOBODY.dropped(ANONYMOUS) == NOBODY
 
 
-def test_records_are_replaced_whole_and_leave_nothing_beside(real_tmp):
+@pytest.mark.parametrize("name", ["web", "w" * 5000, "ünï\udcff\0\n/"], ids=["short", "long", "odd"])
+def test_records_are_replaced_whole_and_leave_nothing_beside(real_tmp, name):
+    """One that is too long for the target of a symbolic link is a file."""
     folder = str(real_tmp / "holders")
     os.mkdir(folder)
     holders = Holders(folder)
     assert holders.read("a") == NOBODY
-    holders.write("a", Record({"web": 1, "": 2}, 77))
-    assert holders.read("a") == Record({"web": 1, "": 2}, 77)
-    assert holders.held() == ["a"]
+    for record in (Record({name: 1, "": 2}, 77), Record({"db": 1}), Record({"db": 1, name: 1}, 78, True)):
+        holders.write("a", record)
+        assert Holders(folder).read("a") == record
+        assert os.path.islink(os.path.join(folder, "a")) == (len(name) < 4000 or name not in record.counts)
+        assert holders.held() == ["a"]
+        assert trees.paths_below(str(real_tmp)) == ["holders", "holders/a"]
     holders.write("a", Record({}))
     assert holders.held() == []
     holders.forget("a")
