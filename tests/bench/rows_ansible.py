@@ -70,7 +70,11 @@ def _play(folder, tasks, meter):
 
 @contextlib.contextmanager
 def _ansible_environment(**more):
+    """What Python is told by variables here is not what it is told on a target: PYTHONUNBUFFERED, for one, makes it read
+    a piped module byte by byte."""
     before = dict(os.environ)
+    for name in [name for name in before if name.startswith("PYTHON")]:
+        del os.environ[name]
     os.environ.update(ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS), ANSIBLE_PYTHON_INTERPRETER=sys.executable, **more)
     try:
         yield
