@@ -70,8 +70,8 @@ def _play(folder, tasks, meter):
 
 @contextlib.contextmanager
 def _ansible_environment(**more):
-    """What Python is told by variables here is not what it is told on a target: PYTHONUNBUFFERED, for one, makes it read
-    a piped module byte by byte."""
+    """What variables tell Python here does not hold on a target: PYTHONUNBUFFERED, for one, makes it read a module that
+    comes by a pipe byte by byte."""
     before = dict(os.environ)
     for name in [name for name in before if name.startswith("PYTHON")]:
         del os.environ[name]
