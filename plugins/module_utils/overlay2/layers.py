@@ -243,8 +243,12 @@ class Store:
         :raises LayerDamaged: the parent's files are broken.
         :raises DepthExceeded: the child would have more than 128 lower layers.
         """
-        self.require(parent)
-        lowers = ("%s/%s" % (LINK_DIR, self.link(parent)),) + self.lower_links(parent)
+        try:
+            link = self.link(parent)
+        except LayerDamaged:
+            self.require(parent)
+            raise
+        lowers = ("%s/%s" % (LINK_DIR, link),) + self.lower_links(parent)
         if len(lowers) > MAX_DEPTH:
             raise DepthExceeded(
                 "max depth exceeded: it already has %d lower layers, and %d is the most" % (len(lowers) - 1, MAX_DEPTH),

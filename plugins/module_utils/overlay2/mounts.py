@@ -227,6 +227,8 @@ def unmount(layer, target):
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT):
                 raise from_os_error(MountError, "can't unmount", error, layer=layer, path=target) from error
+            if error.errno == errno.ENOENT:
+                return
             log.debug("layer %s is not mounted at %s", layer, target)
             mounted = False
         try:

@@ -12,7 +12,6 @@ how the sweep finds a link that leads nowhere yet, or no longer.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import fcntl
@@ -22,7 +21,20 @@ import stat
 from typing import NamedTuple
 
 from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
-from .layers import COMMITTED, DIFF, LINK, LINK_DIR, LOWER, MERGED, RECORD, STAGING, WORK, is_link_name, read_small
+from .layers import (
+    COMMITTED,
+    DIFF,
+    LINK,
+    LINK_DIR,
+    LOWER,
+    MERGED,
+    RECORD,
+    STAGING,
+    WORK,
+    LayerRecord,
+    is_link_name,
+    read_small,
+)
 from .linux import fs
 from .locks import flock, unlock
 from .tree import remove_tree, unmount_below
@@ -31,6 +43,8 @@ log = logging.getLogger("overlay2")
 
 #: Characters of a link id: 26 x 5 bits; 128 of them with ``l/`` and ``:`` leave 512 bytes of a page for a label.
 LINK_LENGTH = 26
+#: RFC 4648's base32 alphabet for each value of a byte: all letters come equally often.
+_BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 8
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -52,7 +66,7 @@ class Staged(NamedTuple):
 
 def link_id():
     """A new name for ``l/`` (str): 26 random characters of RFC 4648 base32; moby's GenerateID."""
-    return base64.b32encode(os.urandom((LINK_LENGTH * 5 + 7) // 8)).decode("ascii")[:LINK_LENGTH]
+    return os.urandom(LINK_LENGTH).translate(_BASE32).decode("ascii")
 
 
 def make_folder(path, mode, owner):
@@ -107,15 +121,56 @@ def write_new(folder, name, content, mode, sync=True):
     :param folder: descriptor of the folder it goes into (int).
     :param sync: have it on disk when this returns.
     """
+    descriptor = _written(folder, name, content, mode)
+    try:
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _written(folder, name, content, mode):
+    """A new file with its content, still open (a descriptor)."""
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
     try:
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
             os.fchmod(descriptor, mode)
         fs.write_all(descriptor, content)
-        if sync:
-            os.fsync(descriptor)
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
+
+
+def sync_together(descriptors):
+    """fsync(2) of several new files.
+
+    The kernel is told first to write all of them: then the first file's commit to the file system's journal takes the
+    others along, and to sync those finds nothing to do. On ext4 that is a third faster for two files.
+    """
+    for descriptor in descriptors[1:]:
+        with contextlib.suppress(OSError):  # what is wrong with the file, fsync tells
+            fs.start_writing(descriptor)
+    for descriptor in descriptors:
+        os.fsync(descriptor)
+
+
+def _remove_empty(path):
+    """Remove the folder of a layer that holds nothing, without looking into it; whether it is gone (bool).
+
+    The kernel refuses where something is in ``diff``, as with most layers, or mounted on what is to go.
+    """
+    try:
+        for name in (DIFF, WORK):
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir("%s/%s" % (path, name))
+        for name in (LINK, LOWER, RECORD):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink("%s/%s" % (path, name))
+        os.rmdir(path)
+    except OSError:
+        return False
+    return True
 
 
 class Staging:
@@ -158,10 +213,11 @@ class Staging:
                 return staged
 
     def _new_path(self):
-        if not os.path.isdir(self.folder):
-            with contextlib.suppress(FileExistsError):
-                make_folder(self.folder, 0o700, (os.geteuid(), os.getegid()))
-        return os.path.join(self.folder, os.urandom(8).hex())
+        return "%s/%s" % (self.folder, os.urandom(8).hex())
+
+    def _make_staging(self):
+        with contextlib.suppress(FileExistsError):
+            make_folder(self.folder, 0o700, (os.geteuid(), os.getegid()))
 
     def _make_locked(self, path):
         """Make a folder at ``path`` and lock it; None where a sweep took it away between the two."""
@@ -169,6 +225,7 @@ class Staging:
             make_folder(path, 0o710, (os.geteuid(), self._root[1]))
             descriptor = os.open(path, _DIRECTORY)
         except FileNotFoundError:
+            self._make_staging()  # or it is that one which is missing
             return None
         try:
             flock(descriptor, fcntl.LOCK_EX, path)
@@ -186,11 +243,19 @@ class Staging:
         :param lower: content of its ``lower`` file (str), None for a layer without parent.
         :param sync: have each on disk at once; not needed where :meth:`settle` follows.
         """
-        write_new(staged.descriptor, LINK, os.fsencode(link), 0o644, sync)
+        files = [(LINK, os.fsencode(link), sync)]
         if lower is not None:
-            write_new(staged.descriptor, LOWER, os.fsencode(lower), 0o644, sync)
-        if any(value is not None for value in record):
-            write_new(staged.descriptor, RECORD, record.encode(), 0o644, sync and self.durable)
+            files.append((LOWER, os.fsencode(lower), sync))
+        if record != LayerRecord():
+            files.append((RECORD, record.encode(), sync and self.durable))
+        descriptors = []
+        try:
+            for name, content, _synced in files:
+                descriptors.append(_written(staged.descriptor, name, content, 0o644))
+            sync_together([descriptor for descriptor, file in zip(descriptors, files) if file[2]])
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def settle(self, staged):
         """Have all of a staged layer's files on disk, by one syncfs(2), before it is shown."""
@@ -343,10 +408,12 @@ class Staging:
 
         return finish
 
-    @staticmethod
-    def _hide(path, hidden):
+    def _hide(self, path, hidden):
         """Rename a layer's folder into the staging folder. What is mounted inside goes along."""
         try:
+            os.rename(path, hidden)
+        except FileNotFoundError:
+            self._make_staging()
             os.rename(path, hidden)
         except OSError as error:
             if error.errno != errno.EBUSY:  # it is itself a mount point
@@ -390,7 +457,8 @@ class Staging:
 
     def _delete(self, path):
         with contextlib.nullcontext() if self.quota is None else self.quota.releasing(path):
-            remove_tree(path)
+            if not _remove_empty(path):
+                remove_tree(path)
 
     def _drop_link(self, path):
         """Remove the link in ``l/`` of a layer folder that has left its place, or never had one.

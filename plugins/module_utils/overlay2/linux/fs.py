@@ -30,6 +30,9 @@ UNKNOWN_FS = "<unknown>"
 #: include/uapi/linux/stat.h
 STATX_ATTR_MOUNT_ROOT = 0x2000
 
+#: include/uapi/linux/fs.h
+SYNC_FILE_RANGE_WRITE = 2
+
 #: renameat2(2)
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -39,6 +42,8 @@ _MACHINE = os.uname().machine
 _SYS_STATX = {"x86_64": 332, "i686": 383, "ppc64le": 383, "s390x": 379, "armv7l": 397}.get(_MACHINE, 291)
 _SYS_RENAMEAT2 = {"x86_64": 316, "i686": 353, "ppc64le": 357, "s390x": 347, "armv7l": 382}.get(_MACHINE, 276)
 _SYS_GETDENTS64 = {"x86_64": 217, "i686": 220, "ppc64le": 202, "s390x": 220, "armv7l": 217}.get(_MACHINE, 61)
+
+libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 #: Part of every mount and unmount.
 _statx = prepared(
@@ -144,6 +149,14 @@ def rename(source, target, flags=0, source_fd=AT_FDCWD, target_fd=AT_FDCWD):
     syscall(
         _SYS_RENAMEAT2, source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags, path=target
     )
+
+
+def start_writing(descriptor):
+    """sync_file_range(2): have the kernel begin to write a file's data to disk, without waiting for it.
+
+    :raises OSError: as that call.
+    """
+    call(libc.sync_file_range, descriptor, 0, 0, SYNC_FILE_RANGE_WRITE)
 
 
 def syncfs(descriptor):
