@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver and go-units (Apache-2.0, see LICENSES/Apache-2.0.txt).
 """Sizes as people write them, and ``key=value`` options."""

@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What the kernel says about a file system or a path: statfs(2), statx(2), getdents64(2), renameat2(2), syncfs(2)."""
 

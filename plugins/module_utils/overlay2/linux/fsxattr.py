@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Project id of a file or folder, and whether what is created below inherits it: FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR.
 

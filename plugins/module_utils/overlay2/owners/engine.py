@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Is the engine of a home at work on it now? Told by the locks that it holds, without taking one.
 

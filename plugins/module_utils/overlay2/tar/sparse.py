@@ -1,5 +1,4 @@
 # Copyright (c) 2026, The strata.overlay2 authors
-# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Where the data of a sparse file goes: the old GNU format and pax 0.0, 0.1, 1.0 (tar manual, "Sparse Formats")."""
 
