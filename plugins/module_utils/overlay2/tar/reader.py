@@ -19,15 +19,15 @@ from . import headers, pax, sparse
 from .beside import Beside
 from .headers import BLOCK
 
-#: Bytes that are read at once: few enough that the processor's cache still has them when they are written.
-CHUNK = 1 << 18
+#: Bytes that are read at once: enough that it pays to have them hashed beside.
+CHUNK = 1 << 20
 #: That many chunks take turns, so that others may still be at work on those read before.
-CHUNKS = 8
+CHUNKS = 2
 
 #: A chunk with less room is left as it is. More than any header needs.
 _ROOM = 1 << 14
 #: Bytes that take longer to hash than to hand over.
-_WORTH_A_THREAD = 1 << 17
+_WORTH_A_THREAD = 1 << 18
 
 #: Longest path of an entry or a link: the kernel takes no longer one (PATH_MAX, with its NUL).
 MAX_PATH = 4095
