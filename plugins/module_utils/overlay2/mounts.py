@@ -167,6 +167,17 @@ def _options(planned, features, name):
         yield "context", planned.label
 
 
+def shows_overlay(target):
+    """Whether an overlay's files are to be seen at ``target`` (bool): in one call, for those who are about to unmount.
+
+    So it is where one is mounted; in a home that lies on an overlay itself also where none is.
+    """
+    try:
+        return fs.magic(target) == fs.OVERLAYFS_MAGIC
+    except OSError:
+        return False
+
+
 def is_mounted(target, strict=False):
     """Whether an overlay is mounted exactly at ``target`` (bool): the kernel's word, not that of a file.
 

@@ -33,6 +33,8 @@ class References:
         self._runtime = runtime
         self._features = features
         self._root = root
+        #: What this process makes belongs to container root as it is.
+        self._is_root = root == (os.geteuid(), os.getegid())
         self._records = Holders(runtime.holders_dir)
 
     def get(self, layer, mount_label, holder):
@@ -75,7 +77,7 @@ class References:
     def _make_mount_point(self, layer, target):
         """Make the layer's ``merged`` folder; whether it was missing (bool)."""
         try:
-            if self._root == (os.geteuid(), os.getegid()):
+            if self._is_root:
                 os.mkdir(target, 0o700)  # what the umask takes off shows to nobody, as a mount covers it
             else:
                 make_folder(target, 0o700, self._root)
@@ -104,11 +106,14 @@ class References:
         :raises MountError: the kernel refused to unmount; the reference is then still there.
         """
         with self._runtime.layer_lock(layer):
-            if not self._store.has_lower(layer):
-                self._records.write(layer, self._records.read(layer).dropped(holder))
-                return
             target = self._store.path(layer, MERGED)
-            record = self._valid(layer, mounts.is_mounted(target, strict=True), repair=True)
+            mounted = mounts.shows_overlay(target)
+            if not mounted:
+                if not self._store.has_lower(layer):
+                    self._records.write(layer, self._records.read(layer).dropped(holder))
+                    return
+                mounted = mounts.is_mounted(target, strict=True)
+            record = self._valid(layer, mounted, repair=True)
             left = record.dropped(holder)
             borrowed = record.borrowed if record.counts else holder != ANONYMOUS and self._is_foreign(layer)
             if not left.counts and not borrowed:
@@ -210,7 +215,7 @@ class References:
                 if left_over:
                     ensure_folder(target, 0o700, self._root)
                 self._perform(layer, planned)
-                if not read_only and self._root != (os.geteuid(), os.getegid()):
+                if not read_only and not self._is_root:
                     # In a user namespace overlayfs needs this to move a folder up from a lower layer.
                     os.chown(self._store.path(layer, WORK, WORK), *self._root, follow_symlinks=False)
             except OSError as error:

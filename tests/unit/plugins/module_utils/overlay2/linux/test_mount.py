@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 
 import pytest
@@ -128,7 +129,86 @@ def test_unmount_stack_does_not_hide_a_refusal(real_tmp):
 # A working directory of its own
 
 
-def test_in_folder_runs_there_and_returns_the_result(real_tmp):
+@pytest.fixture(params=["alone", "beside another thread"])
+def company(request):
+    """What the process has beside the thread that calls in_folder()."""
+    if request.param == "alone":
+        yield
+        return
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    yield
+    end.set()
+    thread.join()
+
+
+def only_thread():
+    return len(os.listdir("/proc/self/task")) == 1
+
+
+def test_in_folder_needs_no_thread_where_there_is_none(real_tmp, company):
+    alone = only_thread()
+    assert (mount.in_folder(real_tmp, threading.get_ident) == threading.get_ident()) == alone
+
+
+def in_a_child(function):
+    """Run a function in a forked process, which has one thread, and return what it returns (an int)."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(function())
+        finally:
+            os._exit(99)
+    return os.WEXITSTATUS(os.waitpid(pid, 0)[1])
+
+
+def test_in_folder_of_a_single_thread_comes_back(real_tmp):
+    (real_tmp / "before").mkdir()
+
+    def fail():
+        raise KeyError
+
+    def act():
+        os.chdir(real_tmp / "before")
+        me = threading.get_ident()
+        seen = [mount.in_folder(real_tmp, lambda: (os.getcwd(), threading.get_ident())) == (str(real_tmp), me)]
+        seen.append(os.getcwd() == str(real_tmp / "before"))
+        with pytest.raises(KeyError):
+            mount.in_folder(real_tmp, fail)
+        seen.append(os.getcwd() == str(real_tmp / "before"))
+        os.rmdir(real_tmp / "before")  # a working directory without a name is one all the same
+        seen.append(mount.in_folder(real_tmp, os.getcwd) == str(real_tmp))
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            seen.append(True)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        mount.in_folder(real_tmp, os.getcwd)
+        seen.append(len(os.listdir("/proc/self/fd")) == descriptors)
+        return seen == [True] * 6
+
+    assert in_a_child(act) == 1
+
+
+def test_signals_wait_until_a_single_thread_is_back(real_tmp):
+    def act():
+        before, seen = os.getcwd(), []
+        signal.signal(signal.SIGTERM, lambda *_about: seen.append(os.getcwd()))
+        signal.pthread_sigmask(signal.SIG_SETMASK, [signal.SIGUSR2])
+
+        def disturb():
+            os.kill(os.getpid(), signal.SIGTERM)
+            return list(seen)
+
+        during = mount.in_folder(real_tmp, disturb)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        return during == [] and seen == [before] and mask == {signal.SIGUSR2}
+
+    assert in_a_child(act) == 1
+
+
+def test_in_folder_runs_there_and_returns_the_result(real_tmp, company):
     (real_tmp / "file").write_text("here")
     with_name = mount.in_folder(str(real_tmp), lambda: (os.getcwd(), os.stat("file").st_ino))
     assert with_name == (str(real_tmp), os.stat(real_tmp / "file").st_ino)
@@ -186,7 +266,7 @@ class Odd(BaseException):
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.EIO, "no", "/x"), KeyError("k"), Odd("o"), SystemExit(3)])
-def test_in_folder_raises_what_its_action_raises(real_tmp, failure):
+def test_in_folder_raises_what_its_action_raises(real_tmp, failure, company):
     def act():
         raise failure
 
@@ -195,7 +275,7 @@ def test_in_folder_raises_what_its_action_raises(real_tmp, failure):
     assert raised.value is failure
 
 
-def test_in_folder_of_a_missing_folder_runs_nothing(real_tmp):
+def test_in_folder_of_a_missing_folder_runs_nothing(real_tmp, company):
     with pytest.raises(FileNotFoundError):
         mount.in_folder(real_tmp / "none", lambda: os.mkdir("wrong place"))
     assert not os.path.exists("wrong place")
