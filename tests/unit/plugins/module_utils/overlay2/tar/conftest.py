@@ -18,7 +18,7 @@ def place(real_tmp):
     return Place(real_tmp)
 
 
-@pytest.fixture(params=["alone", "helped"])
+@pytest.fixture(params=["alone", pytest.param("helped", marks=pytest.mark.slow)])
 def hands(request, monkeypatch):
     """Unpacking by one process, and by two from the first file on; gives the list of second processes that were."""
     unpacking = importlib.import_module("overlay2.tar.unpack")
