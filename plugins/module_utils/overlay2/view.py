@@ -122,7 +122,7 @@ def chain_view(driver, layer):
 
 def _open_own(stack, store, layer):
     try:
-        return fs.open_on(stack, store.path(store.require(layer), DIFF))
+        return fs.open_on(stack, os.path.join(store.require(layer), DIFF))
     except FileNotFoundError as error:
         if isinstance(error, LayerNotFound):
             raise
