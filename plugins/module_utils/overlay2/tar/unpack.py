@@ -22,7 +22,7 @@ from ..errors import ArchiveError, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
 from ..linux import xattr
 from ..linux.fs import write_all
-from . import headers, helper
+from . import headers
 from .decompression import decompressed
 from .dress import Dresser
 from .folders import FOLDER, Folders, FolderTimes
@@ -297,6 +297,8 @@ class _Unpacking:
     # With a second process
 
     def _get_help(self):
+        from . import helper  # small archives do without
+
         self._reader.end_threads()
         if helper.is_possible():
             with contextlib.suppress(OSError):  # no more processes or descriptors
