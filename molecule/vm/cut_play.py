@@ -36,7 +36,7 @@ MODULES = {
     "report": (1, 2, 3),
 }
 #: About how many calls a phase makes; where it is fewer, the cut comes with the phase's end.
-CALLS = {"staging": 6, "apply": 250, "sync": 1, "rename": 6, "discard": 40, "mount": 14, "report": 1}
+CALLS = {"staging": 6, "apply": 250, "sync": 1, "rename": 6, "discard": 40, "mount": 10, "report": 1}
 PHASES = tuple(MODULES)
 #: Longest time (seconds) between the announcement of the call and the cut.
 LONGEST_DELAY = 0.03
@@ -88,9 +88,9 @@ class Trigger:
         return (within and not self._within()) or self.module > self.cut.module
 
     def told(self) -> bool:
-        """Take one result of the play's; whether the moment has come."""
+        """Take one result of the play's; whether the moment has come: the module's result ends its last phase, too."""
         self.results += 1
-        return self.cut.phase == "report" and self.results == self.cut.module
+        return self.results == self.cut.module
 
     def _within(self) -> bool:
         return self.module == self.cut.module and self.phase == self.cut.phase

@@ -91,3 +91,11 @@ def test_a_cut_is_due_at_its_call_or_where_it_can_no_longer_come(powercut, phase
     import cut_play
 
     assert lines_until_cut(powercut, cut_play.Cut(phase, module, call, 0.0), ANNOUNCED) == number
+
+
+def test_a_result_ends_whatever_phase_its_module_was_in(powercut):
+    """The last module has no other after it whose start could tell."""
+    import cut_play
+
+    trigger = cut_play.Trigger(cut_play.Cut("mount", 2, 99, 0.0))
+    assert [trigger.told(), trigger.told()] == [False, True]
