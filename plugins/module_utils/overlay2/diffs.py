@@ -12,7 +12,7 @@ import stat
 
 from .changes import ChangeKind, NotComparable, compare, lstat, overlay_changes
 from .content import named
-from .errors import ChangedWhileRead, LayerDamaged, ReadOnlyDriver
+from .errors import ChangedWhileRead, ReadOnlyDriver
 from .idmap import IDENTITY
 from .layers import DIFF
 from .linux import fs
@@ -55,7 +55,7 @@ class Diffs:
 
     def _native_diff(self, layer, all_xattrs):
         with contextlib.ExitStack() as stack:
-            root = self._open_diff(stack, layer)
+            root = self._store.open_diff(stack, layer)
             chunks = pack_tree(
                 root, overlay=True, xattr_class=self._features.xattr_class, id_map=self._id_map, all_xattrs=all_xattrs
             )
@@ -91,7 +91,7 @@ class Diffs:
 
     def _native_changes(self, layer):
         with contextlib.ExitStack() as stack:
-            root = self._open_diff(stack, layer)
+            root = self._store.open_diff(stack, layer)
             lowers = [fs.open_on(stack, folder) for folder in self._store.lower_dirs(layer)]
             if not lowers:
                 return compare(root, None)  # never mounted, so its whiteouts show: as devices
@@ -109,17 +109,6 @@ class Diffs:
             return self._content.own_size(layer)
         with self._content.about(layer, parent), self._mounted(layer) as path, contextlib.ExitStack() as stack:
             return _size_of(fs.open_on(stack, path), self.changes(layer, parent))
-
-    def _open_diff(self, stack, layer):
-        try:
-            return fs.open_on(stack, self._store.path(layer, DIFF))
-        except FileNotFoundError as error:
-            raise LayerDamaged(
-                "its diff folder is missing",
-                layer=layer,
-                path=error.filename,
-                remedy="Remove the layer and create it again",
-            ) from error
 
     @contextlib.contextmanager
     def _mounted(self, layer):

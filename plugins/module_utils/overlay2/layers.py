@@ -25,6 +25,7 @@ import stat
 from typing import Any, NamedTuple, Optional, Tuple
 
 from .errors import HINTS, DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound
+from .linux import fs
 
 log = logging.getLogger("overlay2")
 
@@ -152,6 +153,22 @@ class Store:
     def path(self, layer, *names):
         """Path (str) of a layer's folder, or of something in it."""
         return "/".join((self.home, layer) + names)
+
+    def open_diff(self, stack, layer):
+        """A descriptor (int) of the layer's ``diff`` folder, closed with ``stack``.
+
+        :raises LayerDamaged: it is missing, or the whole layer is.
+        :raises OSError: it can't be opened.
+        """
+        try:
+            return fs.open_on(stack, self.path(layer, DIFF))
+        except FileNotFoundError as error:
+            raise LayerDamaged(
+                "its diff folder is missing",
+                layer=layer,
+                path=error.filename,
+                remedy="Remove the layer and create it again",
+            ) from error
 
     def exists(self, layer):
         """Whether the layer's folder is there (bool)."""

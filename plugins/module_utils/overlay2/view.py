@@ -19,8 +19,8 @@ import stat
 from typing import NamedTuple, Optional, Tuple
 
 from .changes import ChangeKind, LowerView, NotComparable, Place, differs, listing, lstat
-from .errors import LayerDamaged, LayerNotFound, Overlay2Error, from_os_error
-from .layers import DIFF, Store, check_id
+from .errors import LayerDamaged, Overlay2Error, from_os_error
+from .layers import Store, check_id
 from .linux import beneath, fs, xattr
 from .linux.overlayfs import is_whiteout
 
@@ -121,18 +121,12 @@ def chain_view(driver, layer):
 
 
 def _open_own(stack, store, layer):
+    store.require(layer)
     try:
-        return fs.open_on(stack, os.path.join(store.require(layer), DIFF))
-    except FileNotFoundError as error:
-        if isinstance(error, LayerNotFound):
-            raise
-        raise LayerDamaged(
-            "its diff folder is missing",
-            layer=layer,
-            path=error.filename,
-            remedy="Remove the layer and create it again",
-        ) from error
+        return store.open_diff(stack, layer)
     except OSError as error:
+        if isinstance(error, Overlay2Error):
+            raise
         raise from_os_error(Overlay2Error, "its files can't be read", error, layer=layer) from error
 
 

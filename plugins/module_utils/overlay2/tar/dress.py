@@ -67,13 +67,13 @@ class Dresser:
 
     def file(self, descriptor, entry):
         """Set all of a new file that is open and has its content."""
-        owner = self.owner(entry.uid, entry.gid)
-        if owner != self._new_owner:
+        owner, mode = self.needs(entry)
+        if owner is not None:
             os.fchown(descriptor, owner[0], owner[1])
         if entry.xattrs:
             self._set_xattrs(descriptor, entry)
-        if entry.mode & self._unset_bits:
-            os.fchmod(descriptor, entry.mode)
+        if mode is not None:
+            os.fchmod(descriptor, mode)
         os.utime(descriptor, ns=(entry.atime, entry.mtime))
 
     def folder(self, descriptor, entry, new):

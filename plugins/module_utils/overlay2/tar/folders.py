@@ -14,6 +14,7 @@ import struct
 from ..linux.beneath import open_folder, open_without_links
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: Descriptors that are kept, those used last. Archives go depth first, so a few serve nearly all entries.
 _KEPT = 64

@@ -31,9 +31,7 @@ import time
 from ..linux.beneath import has_openat2, open_without_links
 from ..linux.fs import write_all
 from ..linux.process import die_with_parent
-from .folders import UnlinkedFolders
-
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+from .folders import NEW_FILE, UnlinkedFolders
 
 #: Files of one message, and how many may be under way before the first process does the next ones itself.
 _BATCH = 64
@@ -280,7 +278,7 @@ def _done(folders, memory, folder, base, position, size, mode, owner, exact_mode
     """Make one file; returns whether that worked. If not, the first process makes it anew, or tells why it can't."""
     try:
         parent = folders.find(folder)
-        file = os.open(base, _CREATE, mode & 0o777, dir_fd=parent)
+        file = os.open(base, NEW_FILE, mode & 0o777, dir_fd=parent)
     except OSError:
         return False
     try:

@@ -25,7 +25,7 @@ from ..linux.fs import write_all
 from . import headers
 from .decompression import decompressed
 from .dress import Dresser
-from .folders import FOLDER, Folders, FolderTimes
+from .folders import FOLDER, NEW_FILE, Folders, FolderTimes
 from .reader import Reader, clean
 from .whiteouts import (
     OPAQUE,
@@ -38,8 +38,6 @@ from .whiteouts import (
     is_aufs_metadata,
     remove_at,
 )
-
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NODE_TYPES = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCK_DEVICE: stat.S_IFBLK, headers.FIFO: stat.S_IFIFO}
 
@@ -216,10 +214,10 @@ class _Unpacking:
         :param position: where its content lies in the reader's memory; None if that is what the reader has next.
         """
         try:
-            file = os.open(base, _CREATE, entry.mode & 0o777, dir_fd=parent)
+            file = os.open(base, NEW_FILE, entry.mode & 0o777, dir_fd=parent)
         except FileExistsError:
             parent = self._clear(entry, parent, base)
-            file = os.open(base, _CREATE, entry.mode & 0o777, dir_fd=parent)
+            file = os.open(base, NEW_FILE, entry.mode & 0o777, dir_fd=parent)
         try:
             if position is not None:
                 write_all(file, self._reader.memory[position : position + entry.size])
@@ -451,7 +449,7 @@ def _copy(name, base, source, parent):
     with contextlib.ExitStack() as stack:
         old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
         stack.callback(os.close, old)
-        new = os.open(base, _CREATE, 0o600, dir_fd=parent)
+        new = os.open(base, NEW_FILE, 0o600, dir_fd=parent)
         stack.callback(os.close, new)
         while os.sendfile(new, old, None, _COPIED_AT_ONCE):
             pass
