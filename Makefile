@@ -62,6 +62,7 @@ test: venv ## Everything: lint, sanity, unit and integration tests, the roles, v
 lint: venv ## ruff, ansible-lint at the production profile, changelog, galaxy build
 	@status=0; \
 	ruff check --output-format concise . || status=1; \
+	ruff format --check --quiet . || { echo "Run 'ruff format'."; status=1; }; \
 	antsibull-changelog lint || status=1; \
 	ansible-lint --profile production || status=1; \
 	ansible-galaxy collection build --force --output-path $(CACHE)/galaxy . || status=1; \

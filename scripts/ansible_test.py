@@ -11,6 +11,7 @@ a script is put there that has the same effect by way of ensurepip.
 The core is the environment's. CORES="2.18 2.21" takes others, each in an environment of its own in .cache, on the
 newest Python here that pip can install it on.
 """
+
 from __future__ import annotations
 
 import os

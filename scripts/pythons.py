@@ -6,6 +6,7 @@
 As a program it prints one `version path` a line. A name on PATH may be a version manager's shim that refuses to run,
 so every candidate is tried.
 """
+
 from __future__ import annotations
 
 import os

@@ -6,6 +6,7 @@
 It runs before there is a virtual environment, so it reads the small part of bindep's format that the file uses by
 itself, with the standard library only. Usage: system_packages.py PROFILE [--check]
 """
+
 from __future__ import annotations
 
 import os
@@ -47,9 +48,12 @@ def is_there(package: Package) -> bool:
         path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
         return all(shutil.which(command, path=path) for command in package.commands)
     if package.name == "python3-venv":
-        return subprocess.run(
-            ["/bin/sh", str(Path(__file__).with_name("find_python.sh"))], capture_output=True, check=False
-        ).returncode == 0
+        return (
+            subprocess.run(
+                ["/bin/sh", str(Path(__file__).with_name("find_python.sh"))], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
     status = subprocess.run(
         ["dpkg-query", "-W", "-f=${db:Status-Status}", package.name], capture_output=True, text=True, check=False
     )

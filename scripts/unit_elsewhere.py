@@ -7,6 +7,7 @@ A target has whatever Python it has: the core promises 3.8 and later. Arguments 
 others, PYTHONS=all takes each that is found. The oldest runs all; where this picks, the newest leaves out the tests
 marked slow, which do not hang on the Python and have run on two by then.
 """
+
 from __future__ import annotations
 
 import os

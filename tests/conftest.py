@@ -15,6 +15,7 @@ OVERLAY2_RUN_ROOT points to a private folder in every test. Folders lie below on
 or else /var/tmp; a run that leaves a mount or a loop device below it fails. A skip is listed at the end; with
 OVERLAY2_NO_SKIP=1 it is a failure. A test that hangs fails after TIME_LIMIT seconds (marker `time_limit(seconds)`).
 """
+
 from __future__ import annotations
 
 import os

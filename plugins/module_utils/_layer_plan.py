@@ -115,13 +115,17 @@ def plan_create(wanted, before, steps):
         raise OptionError(
             "the layer is not there, and digest alone can't make it", layer=wanted.id, remedy="Give src as well"
         )
-    return Plan(steps, before, {
-        "id": wanted.id,
-        "parent": wanted.parent or "",
-        "read_write": bool(wanted.read_write),
-        "diff_id": wanted.diff_id,
-        "quota": wanted.size or 0,
-    })
+    return Plan(
+        steps,
+        before,
+        {
+            "id": wanted.id,
+            "parent": wanted.parent or "",
+            "read_write": bool(wanted.read_write),
+            "diff_id": wanted.diff_id,
+            "quota": wanted.size or 0,
+        },
+    )
 
 
 def content_step(wanted, actual):
@@ -226,6 +230,13 @@ def planned_layer(plan, actual, parent):
             remedy="Merge some layers of the chain into one",
         )
     return Layer(
-        after["id"], after["parent"], lower, lower, link="", committed=False,
-        read_write=after["read_write"], diff_id=after["diff_id"], quota=quota,
+        after["id"],
+        after["parent"],
+        lower,
+        lower,
+        link="",
+        committed=False,
+        read_write=after["read_write"],
+        diff_id=after["diff_id"],
+        quota=quota,
     )

@@ -314,13 +314,17 @@ def difference(before, after, changes):
 
 
 def main():
-    DriverModule({
-        "id": {"type": "str", "required": True},
-        "parent": {"type": "str"},
-        "dest": {"type": "path"},
-        "compression": {"type": "str", "choices": ["none", "gzip", "zstd", "xz"], "default": "none"},
-        "list_changes": {"type": "bool", "default": True},
-    }, driver=Driver, add_file_common_args=True).run(manage)
+    DriverModule(
+        {
+            "id": {"type": "str", "required": True},
+            "parent": {"type": "str"},
+            "dest": {"type": "path"},
+            "compression": {"type": "str", "choices": ["none", "gzip", "zstd", "xz"], "default": "none"},
+            "list_changes": {"type": "bool", "default": True},
+        },
+        driver=Driver,
+        add_file_common_args=True,
+    ).run(manage)
 
 
 if __name__ == "__main__":

@@ -454,15 +454,18 @@ def manage(module):
 
 
 def main():
-    DriverModule({
-        "gather": {
-            "type": "list",
-            "elements": "str",
-            "choices": ["status", "layers", "mounts", "quota", "owners", "health"],
-            "default": ["status", "layers", "mounts"],
+    DriverModule(
+        {
+            "gather": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["status", "layers", "mounts", "quota", "owners", "health"],
+                "default": ["status", "layers", "mounts"],
+            },
+            "deep": {"type": "bool", "default": False},
         },
-        "deep": {"type": "bool", "default": False},
-    }, driver=Driver).run(manage)
+        driver=Driver,
+    ).run(manage)
 
 
 if __name__ == "__main__":

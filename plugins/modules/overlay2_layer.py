@@ -412,16 +412,18 @@ def manage(module):
 
 
 def main():
-    DriverModule({
-        "id": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "parent": {"type": "str"},
-        "read_write": {"type": "bool"},
-        "src": {"type": "path"},
-        "digest": {"type": "str"},
-        "size": {"type": "str"},
-        "force": {"type": "bool", "default": False},
-    }).run(manage)
+    DriverModule(
+        {
+            "id": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "parent": {"type": "str"},
+            "read_write": {"type": "bool"},
+            "src": {"type": "path"},
+            "digest": {"type": "str"},
+            "size": {"type": "str"},
+            "force": {"type": "bool", "default": False},
+        }
+    ).run(manage)
 
 
 if __name__ == "__main__":

@@ -213,13 +213,15 @@ def manage(module):
 
 
 def main():
-    DriverModule({
-        "id": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["mounted", "unmounted"], "default": "mounted"},
-        "holder": {"type": "str", "default": "ansible"},
-        "mount_label": {"type": "str", "default": ""},
-        "all_holders": {"type": "bool", "default": False},
-    }).run(manage)
+    DriverModule(
+        {
+            "id": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["mounted", "unmounted"], "default": "mounted"},
+            "holder": {"type": "str", "default": "ansible"},
+            "mount_label": {"type": "str", "default": ""},
+            "all_holders": {"type": "bool", "default": False},
+        }
+    ).run(manage)
 
 
 if __name__ == "__main__":

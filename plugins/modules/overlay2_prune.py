@@ -213,11 +213,14 @@ def manage(module):
 
 
 def main():
-    DriverModule({
-        "dry_run": {"type": "bool", "default": True},
-        "foreign": {"type": "bool", "default": False},
-        "layers": {"type": "list", "elements": "str"},
-    }, driver=Driver).run(manage)
+    DriverModule(
+        {
+            "dry_run": {"type": "bool", "default": True},
+            "foreign": {"type": "bool", "default": False},
+            "layers": {"type": "list", "elements": "str"},
+        },
+        driver=Driver,
+    ).run(manage)
 
 
 if __name__ == "__main__":

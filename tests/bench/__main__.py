@@ -8,6 +8,7 @@ cp. A driver in process is asked over a pipe and takes the time of its calls its
 counts, its start too. The contenders take turns, so that whatever drifts hits all alike; the first turn warms caches
 and looks at memory, and its times do not count. The table has medians.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -104,7 +105,7 @@ def measured(bench, row, rounds):
     with row.setting(bench) as measures:
         there = [name for name in measures if bench.has(name)]
         for number in range(rounds + 1):
-            for name in there[number % len(there):] + there[:number % len(there)]:
+            for name in there[number % len(there) :] + there[: number % len(there)]:
                 if name in trouble:
                     continue
                 try:

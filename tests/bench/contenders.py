@@ -6,6 +6,7 @@
 What a process needs until it can take a command (starting, importing, opening the home) is not counted for a driver
 in process: :class:`Worker`. A program is counted as a whole, as its user meets it: :func:`Meter.program`.
 """
+
 from __future__ import annotations
 
 import contextlib

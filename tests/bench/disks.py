@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Where measurements take place, and pipes that take or give data without getting into the way."""
+
 from __future__ import annotations
 
 import contextlib

@@ -9,6 +9,7 @@ The hosts are inventory hosts with local connections on this machine, each with 
 plays: the first provisions three layers and a mount on each host, the second finds that nothing is to be done, and the
 third, Ansible's floor, has as many tasks as the second ran modules, each of them `ping`. Root is needed, for mounts.
 """
+
 from __future__ import annotations
 
 import argparse

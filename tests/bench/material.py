@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The trees that are measured with, and their archives: the same bytes on every run."""
+
 from __future__ import annotations
 
 import hashlib
@@ -46,7 +47,7 @@ def make_tree(folder, shape):
         with open(os.path.join(folder, file_name(shape, number)), "wb") as file:
             block = _content(number, min(shape.size, BLOCK))
             for _part in range(-(-shape.size // BLOCK)):
-                file.write(block[:shape.size])
+                file.write(block[: shape.size])
 
 
 def _content(number, size):

@@ -6,6 +6,7 @@
 A command is a line of JSON on standard input, and so is the answer: the seconds that the driver's calls took, the
 process's peak resident set in bytes since the command came, and a number that must be the same for every contender.
 """
+
 from __future__ import annotations
 
 import json

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What came out: kept as JSON, printed as a table, for a terminal or for the README."""
+
 from __future__ import annotations
 
 import datetime
@@ -67,8 +68,11 @@ def commit():
 
 def machine():
     """Where it is measured (str)."""
-    names = {line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")}
+    names = {
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    }
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (f"{os.cpu_count()} cores ({', '.join(sorted(names)) or platform.machine()}), {memory:.0f} GiB, "
             f"Linux {platform.release()}, Python {platform.python_version()}")  # fmt: skip

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What a row of the table is: a workload, who does it, and what is wanted."""
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Rows about what it takes to get the driver to where it works: plays, the modules' payload, imports."""
+
 from __future__ import annotations
 
 import base64

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Rows about what is in layers: applied, archived, compared, measured and removed."""
+
 from __future__ import annotations
 
 import contextlib

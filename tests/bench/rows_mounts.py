@@ -5,6 +5,7 @@
 
 To unmount an overlay costs more on a loop device, and that would hide what the drivers cost.
 """
+
 from __future__ import annotations
 
 import contextlib

@@ -5,6 +5,7 @@
 
 A damage names the finding that it is, and whether the rest of the home proves how to mend it.
 """
+
 from __future__ import annotations
 
 import json

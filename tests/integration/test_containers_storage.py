@@ -6,6 +6,7 @@
 Where the two may differ, the difference is named, with its reason, in a function or table below or in peers, and
 nothing else is let through.
 """
+
 from __future__ import annotations
 
 import os

@@ -6,6 +6,7 @@
 What is compared is exact. Where the two may differ, the difference is named, with its reason, by a function of
 peers.tarfacts or peers.diskfacts (neutral, in_second_version, normalised, applied), and nothing else is let through.
 """
+
 from __future__ import annotations
 
 import hashlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Owners, and a prune, on a home that the real containers-storage and buildah made."""
+
 from __future__ import annotations
 
 import json

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Owners and a prune on a home that a real dockerd made: at work, stopped, killed, and killed while it was removing."""
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Owners and health of a home with 5,000 layers: right, and how long that takes (told, not asserted)."""
+
 from __future__ import annotations
 
 import hashlib

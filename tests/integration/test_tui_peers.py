@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The inspector on homes that others made: dockerd's, with a container running, and containers/storage's."""
+
 from __future__ import annotations
 
 import asyncio

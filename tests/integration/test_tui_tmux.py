@@ -5,6 +5,7 @@
 
 Nothing here depends on how fast it is: each key waits for what the one before it brought to the screen.
 """
+
 from __future__ import annotations
 
 import os
@@ -135,7 +136,9 @@ def terminal():
 @pytest.fixture
 def other(driver, spawn):
     """Another process with a driver of the same home: other("get", "web", "nginx")."""
-    process = spawn([sys.executable, "-c", OTHER, driver.home], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = spawn(
+        [sys.executable, "-c", OTHER, driver.home], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
     def tell(*words):
         process.stdin.write(" ".join(words) + "\n")

@@ -5,6 +5,7 @@
 
 :data:`ARCHIVES` maps a name to a function that writes the archive to the path it is given.
 """
+
 from __future__ import annotations
 
 import contextlib

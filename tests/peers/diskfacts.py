@@ -103,7 +103,13 @@ def fingerprint(folder, leave_out=()):
         for path in [where] + [os.path.join(where, base) for base in files]:
             info = os.lstat(path)
             prints[path] = (
-                info.st_ino, info.st_mode, info.st_uid, info.st_gid, info.st_size,
-                info.st_mtime_ns, info.st_ctime_ns, info.st_nlink,
+                info.st_ino,
+                info.st_mode,
+                info.st_uid,
+                info.st_gid,
+                info.st_size,
+                info.st_mtime_ns,
+                info.st_ctime_ns,
+                info.st_nlink,
             )
     return prints

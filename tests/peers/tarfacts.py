@@ -67,7 +67,7 @@ def members(stream):
 def xattrs(member):
     """All extended attributes of a member: dict of name (str) to value (bytes)."""
     return {
-        key[len(XATTR):]: value.encode("utf-8", "surrogateescape")
+        key[len(XATTR) :]: value.encode("utf-8", "surrogateescape")
         for key, value in member.pax_headers.items()
         if key.startswith(XATTR)
     }
@@ -133,7 +133,7 @@ def whiteout_of(name):
     """What a ``.wh.`` entry hides, or None: ``a/.wh.b`` gives ``a/b``; an opaque mark gives None."""
     folder, _slash, base = name.rpartition("/")
     if base.startswith(".wh.") and base != ".wh..wh..opq":
-        return (folder + "/" if folder else "") + base[len(".wh."):]
+        return (folder + "/" if folder else "") + base[len(".wh.") :]
     return None
 
 
@@ -151,7 +151,7 @@ def normalised(tar):
     result = bytearray(tar)
     at = 0
     while at + 512 <= len(result) and result[at] != 0:
-        header = memoryview(result)[at:at + 512]
+        header = memoryview(result)[at : at + 512]
         size = int(bytes(header[124:136]).rstrip(b"\0 ") or b"0", 8)
         header[100:108] = b"%07o\0" % (int(bytes(header[100:108]).rstrip(b"\0 "), 8) & 0o7777)
         header[265:329] = bytes(64)

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Writing bbolt databases, so that a reader can be tried on each form of page without the program that makes them."""
+
 from __future__ import annotations
 
 import struct

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Layers made by hand, by the on-disk format alone: what a mount is tried on does not depend on what creates layers."""
+
 from __future__ import annotations
 
 import os

@@ -6,6 +6,7 @@
 Each has images, containers and, with dockerd, a build cache; so each kind of record is there to be damaged. Layers are
 this driver's own, less what only it writes.
 """
+
 from __future__ import annotations
 
 import datetime

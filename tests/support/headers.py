@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What the kernel's C headers say of a number that the code spells out."""
+
 from __future__ import annotations
 
 import shutil

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """A driver's home looked at from outside: is it what the format promises, without asking the driver."""
+
 from __future__ import annotations
 
 import os

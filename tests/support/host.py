@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What this host is and has, and how to leave nothing of ours on it."""
+
 from __future__ import annotations
 
 import contextlib

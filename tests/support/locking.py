@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """A lock that another process holds."""
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Run a function of a test without any privilege."""
+
 from __future__ import annotations
 
 import os
@@ -27,7 +28,7 @@ def call(function: Callable[[], Any]) -> Any:
             os.setuid(NOBODY)
             answer = _answer(function)
             while answer:
-                answer = answer[os.write(write_end, answer):]
+                answer = answer[os.write(write_end, answer) :]
         finally:
             os._exit(0)
     os.close(write_end)

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What moby's compare of two trees says, written down a second time as plainly as can be; and random changes."""
+
 from __future__ import annotations
 
 import contextlib
@@ -49,7 +50,7 @@ def _tree(root: str) -> dict[str, os.stat_result]:
             path = os.path.join(folder, name)
             # In folders that nothing is merged into, the kernel lists whiteouts, and then has nothing of that name.
             with contextlib.suppress(FileNotFoundError):
-                found[path[len(root):]] = os.lstat(path)
+                found[path[len(root) :]] = os.lstat(path)
     return found
 
 

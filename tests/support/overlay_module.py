@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The overlay module's parameters: read, and changed for a moment."""
+
 from __future__ import annotations
 
 import contextlib

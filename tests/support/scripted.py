@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Snapshots made by hand, for the inspector's tests: always the same home at the same moment."""
+
 from __future__ import annotations
 
 from types import MappingProxyType

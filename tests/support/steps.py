@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """End a process, or do something else, at a chosen step: before each of the calls that change something."""
+
 from __future__ import annotations
 
 import os

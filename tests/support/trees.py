@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Trees and archives for tests: made from a few lines, read back as plain values that compare."""
+
 from __future__ import annotations
 
 import io
@@ -94,7 +95,13 @@ def inode_facts(root: str) -> dict[str, tuple]:
     for path in [".", *paths_below(root)]:
         info = os.lstat(os.path.join(root, path))
         facts[path] = (
-            info.st_ino, info.st_mode, info.st_uid, info.st_gid, info.st_nlink, info.st_size, info.st_mtime_ns,
+            info.st_ino,
+            info.st_mode,
+            info.st_uid,
+            info.st_gid,
+            info.st_nlink,
+            info.st_size,
+            info.st_mtime_ns,
             info.st_ctime_ns,
         )
     return facts
@@ -120,7 +127,12 @@ def content_facts(root: str, *, whole_seconds: bool = False) -> dict[str, tuple]
         mtime = info.st_mtime_ns // (10**9 if whole_seconds else 1)
         first = groups.setdefault(info.st_ino, path) if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode) else None
         facts[path] = (
-            info.st_mode, info.st_uid, info.st_gid, body, None if stat.S_ISDIR(info.st_mode) else mtime, first,
+            info.st_mode,
+            info.st_uid,
+            info.st_gid,
+            body,
+            None if stat.S_ISDIR(info.st_mode) else mtime,
+            first,
             xattrs_of(full),
         )
     return facts

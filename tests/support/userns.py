@@ -5,6 +5,7 @@
 
 The parent calls `call(function, *args)`; this file, run as a program, is the child's end of it.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -44,7 +45,10 @@ def call(function: Callable[..., Any], *args: Any, map_auto: bool = False, timeo
         request = pickle.dumps((inspect.getsourcefile(function), function.__qualname__, sys.path, args, kwargs))
         child = subprocess.Popen(
             [*unshare_command(map_auto=map_auto), sys.executable, __file__, str(write_end)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[write_end],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=[write_end],
         )
     except BaseException:
         os.close(read_end)

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Random calls on a home, with content that tells whether it is whole."""
+
 from __future__ import annotations
 
 import io

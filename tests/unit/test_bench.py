@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The benchmark's command line and table, without measuring anything: what it measures is `make bench`'s business."""
+
 from __future__ import annotations
 
 import json

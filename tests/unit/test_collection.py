@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The collection as Galaxy and Ansible see it: metadata, and what the built archive holds."""
+
 from __future__ import annotations
 
 import os
@@ -80,16 +81,35 @@ def test_tarball_holds_what_ansible_needs(tarball, files_in_git):
 def test_tarball_holds_nothing_else(tarball, files_in_git):
     """Git-ignored files are not left out by themselves, and a virtual environment would be 100 MB."""
     assert tarball - files_in_git == {"MANIFEST.json", "FILES.json"}
-    unwanted = ("tui/", "molecule/", "scripts/", ".ci/", ".github/", "tests/bench/", "tests/corpus/", "tests/unit/",
-                "tests/vm/", "tests/peers/", "tests/support/")
+    unwanted = (
+        "tui/",
+        "molecule/",
+        "scripts/",
+        ".ci/",
+        ".github/",
+        "tests/bench/",
+        "tests/corpus/",
+        "tests/unit/",
+        "tests/vm/",
+        "tests/peers/",
+        "tests/support/",
+    )
     assert sorted(name for name in tarball if name.startswith(unwanted)) == []
     assert not {"pyproject.toml", "Makefile", "bindep.txt", "ansible.cfg", "tests/conftest.py"} & tarball
 
 
 def test_no_file_names_a_registry_host(files_in_git):
     """Where packages and images come from is the configuration of the machine, never this project's."""
-    hosts = ["pypi." + "org", "python" + "hosted.org", "registry-1." + "docker", "index." + "docker.io", "quay." + "io",
-             "ghcr." + "io", "deb." + "debian.org", "testing." + "ansible.com"]
+    hosts = [
+        "pypi." + "org",
+        "python" + "hosted.org",
+        "registry-1." + "docker",
+        "index." + "docker.io",
+        "quay." + "io",
+        "ghcr." + "io",
+        "deb." + "debian.org",
+        "testing." + "ansible.com",
+    ]
     pattern = re.compile("|".join(map(re.escape, hosts)).encode())
     assert sorted(name for name in files_in_git if pattern.search((ROOT / name).read_bytes())) == []
 
@@ -99,6 +119,13 @@ def test_changelog_fragments_are_there():
     assert fragments
     for file in fragments:
         assert set(yaml.safe_load(file.read_text())) <= {
-            "release_summary", "major_changes", "minor_changes", "breaking_changes", "deprecated_features",
-            "removed_features", "security_fixes", "bugfixes", "known_issues",
+            "release_summary",
+            "major_changes",
+            "minor_changes",
+            "breaking_changes",
+            "deprecated_features",
+            "removed_features",
+            "security_fixes",
+            "bugfixes",
+            "known_issues",
         }

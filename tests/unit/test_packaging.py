@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """One source tree, two names: what pip installs, and that the core stands alone."""
+
 from __future__ import annotations
 
 import ast

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The judge of the power cuts (molecule/vm): what it calls whole, absent, corrupt or foreign, and when a cut is due."""
+
 from __future__ import annotations
 
 import random

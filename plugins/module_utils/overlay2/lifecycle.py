@@ -125,9 +125,7 @@ class Lifecycle:
                 native = self._content.is_native(layer, parent)
                 result, size = self._content.fill(staged, _links(lower), native, stream, diff_id)
                 record = self._store.record(layer)._replace(diff_id=result.diff_id)
-                self._staging.furnish(
-                    staged, self._store.link(layer), lower, record, sync=not self._staging.durable
-                )
+                self._staging.furnish(staged, self._store.link(layer), lower, record, sync=not self._staging.durable)
                 self._staging.settle(staged)
                 with self._runtime.home_lock():
                     self._refuse_if_mounted(layer)

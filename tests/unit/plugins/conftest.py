@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Make this checkout importable as ansible_collections.strata.overlay2, the name that Ansible gives it."""
+
 from __future__ import annotations
 
 import sys

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The fixtures of tests/conftest.py keep what they promise, also after a failing test."""
+
 from __future__ import annotations
 
 import os
@@ -149,7 +150,9 @@ def pytester_run(real_tmp):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, real_tmp],
             env=dict(os.environ, OVERLAY2_TEST_DIR=str(real_tmp), PYTHONPATH=path, **environment),
-            capture_output=True, text=True, check=False,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         for file in real_tmp.glob("test_*.py"):
             file.unlink()

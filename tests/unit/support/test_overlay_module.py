@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The overlay module's parameters are left as they were, even by a test run that is killed."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The inspector's tests run where Textual does; the core's other Pythons do without."""
+
 from __future__ import annotations
 
 import asyncio

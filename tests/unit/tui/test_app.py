@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The screens, driven by keys and mouse: scripted homes for what they show, real ones for what they follow."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -352,7 +353,10 @@ def test_failures_are_sentences_on_every_screen(scripted, drive, number):
         assert "Check the path." in text
         assert "no home" in text
 
-    drive(scripted(made.Snapshot("/x", taken=made.THEN, failure=Failure("There is no folder /x", "Check the path"))), script)
+    drive(
+        scripted(made.Snapshot("/x", taken=made.THEN, failure=Failure("There is no folder /x", "Check the path"))),
+        script,
+    )
 
 
 @pytest.mark.parametrize("number", "123456")
@@ -409,7 +413,12 @@ def test_help_is_made_of_the_bindings(scripted, drive):
         await pilot.pause()
         assert isinstance(app.screen, Help)
         text = str(app.screen.query_one("Static").render())
-        for words in ("Show what matches only", "Hide or show what stands on this layer", "Write this view to a file", "Ctrl+P"):
+        for words in (
+            "Show what matches only",
+            "Hide or show what stands on this layer",
+            "Write this view to a file",
+            "Ctrl+P",
+        ):
             assert words in text
         await pilot.press("escape")
         assert isinstance(app.screen, HomeScreen)
@@ -436,7 +445,9 @@ def test_the_footer_is_short(scripted, drive):
         for number in "123456":
             await pilot.press(number)
             await pilot.pause()
-            shown = [b for b in app.screen.active_bindings.values() if b.binding.show and b.binding.description != "palette"]
+            shown = [
+                b for b in app.screen.active_bindings.values() if b.binding.show and b.binding.description != "palette"
+            ]
             assert len(shown) <= 8, [b.binding.description for b in shown]
 
     drive(scripted(), script, (80, 24))

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The model on real homes: what it reads, what it says of what is wrong, that it changes nothing."""
+
 from __future__ import annotations
 
 import contextlib
@@ -164,7 +165,9 @@ def test_disagreements_between_kernel_and_holders(driver):
     subprocess.run(["umount", os.path.join(driver.home, "top/merged")], check=True)
     assert any("held by web, but the kernel has nothing mounted" in text for text in wrongs(HomeSource(driver.home)))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", os.path.join(driver.home, "top/merged")], check=True)
-    assert any("No overlay is mounted on its merged folder, but tmpfs" in text for text in wrongs(HomeSource(driver.home)))
+    assert any(
+        "No overlay is mounted on its merged folder, but tmpfs" in text for text in wrongs(HomeSource(driver.home))
+    )
 
 
 def test_stacked_mounts_and_foreign_mounts(driver):
@@ -294,7 +297,9 @@ def test_json_round_trip(driver, real_tmp):
     assert again.owners == found.owners._replace(layers=dict(found.owners.layers))
 
 
-@pytest.mark.parametrize("wrap", [lambda r: r, lambda r: {"ship": r}, lambda r: {"plays": [{"tasks": [{"hosts": {"ship": r}}]}]}])
+@pytest.mark.parametrize(
+    "wrap", [lambda r: r, lambda r: {"ship": r}, lambda r: {"plays": [{"tasks": [{"hosts": {"ship": r}}]}]}]
+)
 def test_results_of_the_module_are_found_wherever_they_are(real_tmp, wrap):
     result = {
         "changed": False, "exists": True, "status": {"Backing Filesystem": "xfs"},
@@ -321,7 +326,9 @@ def test_results_of_the_module_are_found_wherever_they_are(real_tmp, wrap):
     assert set(again["health"][0]) == set(result["health"][0])
 
 
-@pytest.mark.parametrize("content", ["", "no json", "[]", '{"exists": true, "layers": 5}', '{"exists": true, "layers": [{}]}'])
+@pytest.mark.parametrize(
+    "content", ["", "no json", "[]", '{"exists": true, "layers": 5}', '{"exists": true, "layers": [{}]}']
+)
 def test_files_that_are_no_snapshot(real_tmp, content):
     (real_tmp / "bad.json").write_text(content)
     (found,) = fleet.load(str(real_tmp / "bad.json"))
@@ -408,8 +415,14 @@ def test_unowned_first():
 @pytest.mark.parametrize(
     ("owner", "text"),
     [
-        (OwnerFacts("container", (owner("container", "web", state="running"), owner("image", "db"))), "web, db (running)"),
-        (OwnerFacts("image", (owner("image", "shop:4", direct=False), owner("image", "shop:5", direct=False))), "under shop:4, shop:5"),
+        (
+            OwnerFacts("container", (owner("container", "web", state="running"), owner("image", "db"))),
+            "web, db (running)",
+        ),
+        (
+            OwnerFacts("image", (owner("image", "shop:4", direct=False), owner("image", "shop:5", direct=False))),
+            "under shop:4, shop:5",
+        ),
         (OwnerFacts("image", (owner("image", "a:1", "a:2", "a:3"),)), "a:1, a:2 +1"),
         (OwnerFacts("image", (owner("image"),)), "0123456789ab"),
         (OwnerFacts("image", (owner("image"), owner("image", "a:1", direct=False))), "under a:1"),
@@ -531,7 +544,9 @@ def test_follows_layers_mounts_and_holders(driver, follow, report):
     driver.create_read_write("new", "middle")
     taken["a layer"] = wait(seen, lambda s: "new" in s.layers and s.layers["new"].layer.parent == "middle")
     driver.get("new", holder="web")
-    taken["a mount"] = wait(seen, lambda s: (m := s.mount_of("new")) is not None and m.mounted and dict(m.holders) == {"web": 1})
+    taken["a mount"] = wait(
+        seen, lambda s: (m := s.mount_of("new")) is not None and m.mounted and dict(m.holders) == {"web": 1}
+    )
     driver.get("new", holder="more")
     taken["a holder"] = wait(seen, lambda s: (m := s.mount_of("new")) is not None and len(m.holders) == 2)
     driver.put_all("new")

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """docs/tui.md tells the keys that there are, and its picture is what the program draws."""
+
 from __future__ import annotations
 
 import html

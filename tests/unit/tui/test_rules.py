@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The house's rules for the inspector, checked on its source."""
+
 from __future__ import annotations
 
 import ast

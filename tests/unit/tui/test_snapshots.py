@@ -5,6 +5,7 @@
 
 After a change that is meant: ``pytest tests/unit/tui/test_snapshots.py --snapshot-update``, and look at the pictures.
 """
+
 from __future__ import annotations
 
 import functools

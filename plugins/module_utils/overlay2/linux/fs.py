@@ -45,9 +45,7 @@ _SYS_GETDENTS64 = {"x86_64": 217, "i686": 220, "ppc64le": 202, "s390x": 220, "ar
 libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 #: Part of every mount and unmount.
-_statx = prepared(
-    _SYS_STATX, ctypes.c_long, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_char_p
-)
+_statx = prepared(_SYS_STATX, ctypes.c_long, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_char_p)
 
 #: ``struct statfs`` starts with f_type: a long on most architectures, an unsigned int on s390x.
 _F_TYPE = struct.Struct("=I" if _MACHINE == "s390x" or sys.maxsize < 2**32 else "=q")
@@ -145,9 +143,7 @@ def rename(source, target, flags=0, source_fd=AT_FDCWD, target_fd=AT_FDCWD):
     :param flags: ``RENAME_NOREPLACE``, ``RENAME_EXCHANGE`` or 0.
     :raises OSError: ``EINVAL`` where the file system can't do what the flags ask.
     """
-    syscall(
-        _SYS_RENAMEAT2, source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags, path=target
-    )
+    syscall(_SYS_RENAMEAT2, source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags, path=target)
 
 
 def start_writing(descriptor):

@@ -41,9 +41,7 @@ _SIGSET_SIZE = 128
 _ALL_SIGNALS = b"\xff" * _SIGSET_SIZE
 
 #: One per lower layer and mount.
-_fsconfig = prepared(
-    SYS_FSCONFIG, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long
-)
+_fsconfig = prepared(SYS_FSCONFIG, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long)
 
 libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What overlay2_layer decides, for every pair of wanted and actual."""
+
 from __future__ import annotations
 
 import pytest
@@ -21,7 +22,12 @@ ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
 def layer(**facts):
     defaults = {
-        "id": "web", "parent": "base", "lower": ("base",), "lower_links": ("l/B",), "link": "W", "committed": False,
+        "id": "web",
+        "parent": "base",
+        "lower": ("base",),
+        "lower_links": ("l/B",),
+        "link": "W",
+        "committed": False,
         "read_write": False,
     }
     return Layer(**dict(defaults, **facts))
@@ -74,15 +80,18 @@ def test_size_zero_is_no_quota_and_needs_nothing():
 # --- a layer that is there --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wanted", [
-    {},
-    {"parent": "base"},
-    {"read_write": False},
-    {"src": "a.tar", "diff_id": ONE},
-    {"diff_id": ONE},
-    {"force": True, "src": "a.tar", "diff_id": ONE, "parent": "base"},
-    {"size": 0},
-])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"parent": "base"},
+        {"read_write": False},
+        {"src": "a.tar", "diff_id": ONE},
+        {"diff_id": ONE},
+        {"force": True, "src": "a.tar", "diff_id": ONE, "parent": "base"},
+        {"size": 0},
+    ],
+)
 def test_what_is_as_wanted_stays(wanted):
     plan = plan_present(Wanted("web", **wanted), actual(diff_id=ONE))
     assert plan.steps == ()
@@ -94,12 +103,15 @@ def test_what_is_not_known_does_not_differ():
     assert steps({"read_write": True, "parent": "base"}, unknown) == ()
 
 
-@pytest.mark.parametrize(("wanted", "words"), [
-    ({"parent": "other"}, "with parent base, not parent other"),
-    ({"parent": ""}, "with parent base, not no parent"),
-    ({"read_write": True}, "with read_write false"),
-    ({"parent": "other", "read_write": True}, "not parent other and read_write false"),
-])
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"parent": "other"}, "with parent base, not parent other"),
+        ({"parent": ""}, "with parent base, not no parent"),
+        ({"read_write": True}, "with read_write false"),
+        ({"parent": "other", "read_write": True}, "not parent other and read_write false"),
+    ],
+)
 def test_another_structure_is_refused(wanted, words):
     with pytest.raises(errors.LayerExists, match=words) as caught:
         steps(wanted, actual())
@@ -114,12 +126,15 @@ def test_force_makes_the_layer_anew_and_keeps_what_is_not_mentioned():
     assert plan.after == {"id": "web", "parent": "other", "read_write": True, "diff_id": None, "quota": 8192}
 
 
-@pytest.mark.parametrize(("surroundings", "words"), [
-    ({"children": ("app", "job")}, "app, job standing on it"),
-    ({"holders": ("", "nginx"), "mounted": True}, "an anonymous holder, nginx holding it"),
-    ({"mounted": True}, "a mount of it"),
-    ({"children": ("app",), "holders": ("nginx",)}, "app standing on it and nginx holding it"),
-])
+@pytest.mark.parametrize(
+    ("surroundings", "words"),
+    [
+        ({"children": ("app", "job")}, "app, job standing on it"),
+        ({"holders": ("", "nginx"), "mounted": True}, "an anonymous holder, nginx holding it"),
+        ({"mounted": True}, "a mount of it"),
+        ({"children": ("app",), "holders": ("nginx",)}, "app standing on it and nginx holding it"),
+    ],
+)
 @pytest.mark.parametrize("wanted", [{"parent": "other"}, {"src": "b.tar", "diff_id": TWO}])
 def test_force_does_not_pull_a_layer_from_under_its_users(surroundings, words, wanted):
     with pytest.raises(errors.LayerInUse, match=words):
@@ -175,11 +190,14 @@ def test_content_and_quota_in_one_plan():
     assert steps({"src": "a.tar", "diff_id": ONE, "size": 4096}, there) == ("apply", "quota")
 
 
-@pytest.mark.parametrize(("facts", "no_quota", "error"), [
-    ({"read_write": False}, "", errors.OptionError),
-    ({"read_write": True}, "only XFS has it", errors.QuotaNotSupported),
-    ({"read_write": True}, "", errors.OptionError),  # made without one
-])
+@pytest.mark.parametrize(
+    ("facts", "no_quota", "error"),
+    [
+        ({"read_write": False}, "", errors.OptionError),
+        ({"read_write": True}, "only XFS has it", errors.QuotaNotSupported),
+        ({"read_write": True}, "", errors.OptionError),  # made without one
+    ],
+)
 def test_a_quota_that_cannot_be(facts, no_quota, error):
     with pytest.raises(error):
         steps({"size": 4096, "no_quota": no_quota}, actual(**facts))

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Out of a zip, as Ansible sends it, each source is compiled once, and errors still name the right file."""
+
 from __future__ import annotations
 
 import json

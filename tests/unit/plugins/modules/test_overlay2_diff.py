@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """How overlay2_diff measures and writes archives."""
+
 from __future__ import annotations
 
 import gzip

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What overlay2_layer says of archives, and of layers that are damaged."""
+
 from __future__ import annotations
 
 import os

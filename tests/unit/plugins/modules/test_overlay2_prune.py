@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What overlay2_prune and overlay2_repair make of a plan."""
+
 from __future__ import annotations
 
 import json

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 """What Ansible sends along with a module: all that import statements reach, so each module carries what it uses."""
+
 from __future__ import annotations
 
 import ast

@@ -42,23 +42,27 @@ def tar_of(entries):
 
 
 TARS = {
-    "base": tar_of([
-        ("etc", None),
-        ("etc/app.conf", b"version = 1\n"),
-        ("etc/old.conf", b"obsolete\n"),
-        ("data", None),
-        ("data/numbers", b"0123456789" * 1000),
-        ("data/again", None, tarfile.LNKTYPE, "data/numbers"),
-        ("data/latest", None, tarfile.SYMTYPE, "numbers"),
-    ]),
-    "change": tar_of([
-        ("etc", None),
-        ("etc/app.conf", b"version = 2\n"),
-        ("etc/.wh.old.conf", b""),
-        ("data", None),
-        ("data/.wh..wh..opq", b""),
-        ("data/letters", b"abc\n"),
-    ]),
+    "base": tar_of(
+        [
+            ("etc", None),
+            ("etc/app.conf", b"version = 1\n"),
+            ("etc/old.conf", b"obsolete\n"),
+            ("data", None),
+            ("data/numbers", b"0123456789" * 1000),
+            ("data/again", None, tarfile.LNKTYPE, "data/numbers"),
+            ("data/latest", None, tarfile.SYMTYPE, "numbers"),
+        ]
+    ),
+    "change": tar_of(
+        [
+            ("etc", None),
+            ("etc/app.conf", b"version = 2\n"),
+            ("etc/.wh.old.conf", b""),
+            ("data", None),
+            ("data/.wh..wh..opq", b""),
+            ("data/letters", b"abc\n"),
+        ]
+    ),
     "other": tar_of([("srv", None), ("srv/other", b"something else\n")]),
     "hostile": tar_of([("fine", b"\n"), ("../overlay2-escaped", b"\n")]),
 }

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Each kind of damage, on each engine's home: found, typed, mended only where that is proven, nothing made worse."""
+
 from __future__ import annotations
 
 import io

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What differs between layers: the fast way, the whole compare and a third, plain one say the same."""
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Archives of layers and back: natively, through mounts, in a user namespace, on several file systems, all the same."""
+
 from __future__ import annotations
 
 import gc

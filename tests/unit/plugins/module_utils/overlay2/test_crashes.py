@@ -5,6 +5,7 @@
 
 First every call is killed before each of its steps in turn; then many calls are killed at random instants.
 """
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What a driver tells of itself and of a layer's folders: status, get_metadata, exists."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Opening a home: the folders it makes, options, homes it refuses and in which words, and what it leaves then."""
+
 from __future__ import annotations
 
 import os

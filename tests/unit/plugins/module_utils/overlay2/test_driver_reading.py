@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """A driver that only reads: it touches nothing, needs no privilege, and says so where an answer would take more."""
+
 from __future__ import annotations
 
 import io

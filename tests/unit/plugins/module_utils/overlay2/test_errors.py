@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Errors: what they say, what they derive from, and that they survive whatever name they are given."""
+
 from __future__ import annotations
 
 import copy

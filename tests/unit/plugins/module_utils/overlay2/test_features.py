@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What hosts and file systems can do: each case on a real one, made for the test."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Maps between a container's ids and the host's."""
+
 from __future__ import annotations
 
 import pytest

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The store as it lies on disk: ids, links, lower chains, records, and layers that something has damaged."""
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Layers made, filled and removed: what lies on disk afterwards, and what does not after a failure."""
+
 from __future__ import annotations
 
 import contextlib

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Locks that all processes respect: who waits for whom, what stays of them, and that nobody waits for ever."""
+
 from __future__ import annotations
 
 import contextlib

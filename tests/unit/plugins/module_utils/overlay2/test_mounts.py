@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """How layers are mounted: the option string byte by byte, the page-size rule, and real mounts by every method."""
+
 from __future__ import annotations
 
 import errno

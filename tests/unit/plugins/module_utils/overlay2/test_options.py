@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Driver options and storage options, as texts."""
+
 from __future__ import annotations
 
 import pytest

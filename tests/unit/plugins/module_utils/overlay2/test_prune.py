@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Pruning homes made by hand: only garbage, only under the locks, its records with it."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Who holds which mount: counts that all processes share and that the kernel's mount table has to bear out."""
+
 from __future__ import annotations
 
 import errno

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The staging folder: what is built or taken apart out of sight, and what a sweep makes of left-overs."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Whole trees: walked, measured and removed, however deep they are and whatever lies in them."""
+
 from __future__ import annotations
 
 import contextlib

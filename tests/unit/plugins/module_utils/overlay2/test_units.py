@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Sizes and options as people write them; the tables are what go-units and moby's parsers answer."""
+
 from __future__ import annotations
 
 import pytest

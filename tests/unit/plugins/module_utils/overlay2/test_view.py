@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Views of chains: held against what the kernel shows of the same layers, mounted."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """What the kernel says of file systems and paths, on real ones."""
+
 from __future__ import annotations
 
 import errno

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Facts about the kernel and this process, on the host and in namespaces."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The way into the C library: results, errno and widths of arguments."""
+
 from __future__ import annotations
 
 import ctypes

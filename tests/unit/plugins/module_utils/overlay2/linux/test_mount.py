@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Mounting for real: the classic call, the mount API, a working directory of its own, and unmounting."""
+
 from __future__ import annotations
 
 import errno

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The mount table: its lines, and what it says of mounts made for the purpose."""
+
 from __future__ import annotations
 
 import os

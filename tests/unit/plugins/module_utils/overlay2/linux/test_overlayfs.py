@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """How overlayfs wants its options written, and whether it takes what we wrote."""
+
 from __future__ import annotations
 
 import errno

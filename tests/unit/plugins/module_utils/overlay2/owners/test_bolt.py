@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """The bbolt reader on each form of page, on damaged files, and beside a writer."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Whether an engine is at work, told by the locks that others hold."""
+
 from __future__ import annotations
 
 import fcntl

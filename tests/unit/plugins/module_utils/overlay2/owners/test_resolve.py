@@ -2,6 +2,7 @@
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Owners on homes made by hand: who, with what evidence, how sure, and what is unknown rather than unowned."""
+
 from __future__ import annotations
 
 import ctypes
@@ -271,9 +272,7 @@ def test_a_mount_in_another_mount_namespace(docker, real_tmp, spawn):
     target.mkdir()
     script = f"mount -t overlay overlay -o lowerdir=lost/diff:orphan/diff {target} && echo up && exec sleep 100"
     script = script.replace("lost", docker.ids["lost"]).replace("orphan", docker.ids["orphan"])
-    process = spawn(
-        ["unshare", "-m", "sh", "-c", f"cd {docker.home} && {script}"], stdout=subprocess.PIPE, text=True
-    )
+    process = spawn(["unshare", "-m", "sh", "-c", f"cd {docker.home} && {script}"], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "up\n"
     report = resolve(docker)
     assert {report.layers[docker.ids[name]].kind for name in ("lost", "orphan")} == {"mount"}

@@ -164,7 +164,7 @@ def test_what_is_there_already_comes_back(place, monkeypatch, done):
     """The second of each two is in its place only if this process does it, after the first."""
     monkeypatch.setattr(helper, "_ENOUGH", 10**6)
     again = [file(b"d%d/f%d" % (number, other), b"again") for number in range(FOLDERS) for other in range(0, 60, 9)]
-    both(place, TREE[: -1024] + archive(*again), monkeypatch)
+    both(place, TREE[:-1024] + archive(*again), monkeypatch)
     assert done["back"] > 0
 
 
