@@ -24,7 +24,7 @@ import re
 import stat
 from typing import Any, NamedTuple, Optional, Tuple
 
-from .errors import HINTS, DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound
+from .errors import HINTS, DepthExceeded, InvalidLayerId, LayerDamaged, LayerNotFound, OptionError
 from .linux import fs
 
 log = logging.getLogger("overlay2")
@@ -71,6 +71,8 @@ class Layer(NamedTuple):
     read_write: Optional[bool] = None
     #: ``sha256:...`` of the uncompressed tar that was applied, where known.
     diff_id: Optional[str] = None
+    #: Who keeps the layer, as named by whoever created it; None where that is not recorded.
+    owner: Optional[str] = None
     #: Project quota (``quota.QuotaUsage``), where there is one.
     quota: Optional[Any] = None
     #: What is wrong with it, in plain sentences.
@@ -87,6 +89,8 @@ class LayerRecord(NamedTuple):
 
     read_write: Optional[bool] = None
     diff_id: Optional[str] = None
+    #: Holders are void after a reboot; this name is not.
+    owner: Optional[str] = None
 
     def encode(self):
         """The record as the bytes of ``strata.json``."""
@@ -102,10 +106,11 @@ class LayerRecord(NamedTuple):
             return cls()
         if not isinstance(values, dict):
             return cls()
-        read_write, diff_id = values.get("read_write"), values.get("diff_id")
+        read_write, diff_id, owner = values.get("read_write"), values.get("diff_id"), values.get("owner")
         return cls(
             read_write if isinstance(read_write, bool) else None,
             diff_id if isinstance(diff_id, str) else None,
+            owner if isinstance(owner, str) and owner else None,
         )
 
 
@@ -130,6 +135,15 @@ def check_id(layer):
     if len(name) > _NAME_MAX:
         short = layer[:40] + "..."
         raise InvalidLayerId("a layer id is longer than %d bytes" % _NAME_MAX, layer=short, remedy="Shorten it")
+
+
+def check_owner(owner):
+    """Refuse an owner that cannot be recorded.
+
+    :raises OptionError: it is not a non-empty str.
+    """
+    if not isinstance(owner, str) or not owner:
+        raise OptionError("the owner has no name", remedy="Give the owner a name, or leave it out")
 
 
 #: ``l/`` and a name as for :func:`is_link_name`, once or more.
@@ -391,6 +405,7 @@ class Store:
             committed=self.committed(layer),
             read_write=record.read_write,
             diff_id=record.diff_id,
+            owner=record.owner,
             problems=tuple(problems),
         )
 

@@ -49,17 +49,18 @@ class Lifecycle:
 
     # Making
 
-    def create(self, layer, parent, size, read_write, diff, diff_id):
+    def create(self, layer, parent, size, record, diff, diff_id):
         """Make a layer, with the content of ``diff`` where that is given; see :meth:`.driver.Driver.create`.
 
         :param size: quota in bytes; None for no project of its own, 0 as in moby for none either.
+        :param record: the :class:`~.layers.LayerRecord` that the layer starts with.
         """
         if size is not None and self._quota is None:
             raise self._no_quota(layer)
         with self._runtime.layer_lock(layer):
-            self._create(layer, parent, size, read_write, diff, diff_id)
+            self._create(layer, parent, size, record, diff, diff_id)
 
-    def _create(self, layer, parent, size, read_write, diff, diff_id):
+    def _create(self, layer, parent, size, record, diff, diff_id):
         if os.path.lexists(self._store.path(layer)):
             raise LayerExists(
                 "it exists already",
@@ -70,7 +71,6 @@ class Lifecycle:
         lower = self._store.lower_for_child(parent) if parent else None
         with self._staged(layer) as staged:
             self._set_project(staged, size or None)
-            record = LayerRecord(read_write=read_write)
             link = link_id()
             self._staging.make_diff(staged)
             if parent:
@@ -131,6 +131,28 @@ class Lifecycle:
                     self._refuse_if_mounted(layer)
                     self._staging.exchange(staged, layer)
             return size
+
+    def set_owner(self, layer, owner):
+        """Record who keeps a layer; see :meth:`.driver.Driver.set_owner`."""
+        with self._runtime.layer_lock(layer):
+            path = self._store.require(layer)
+            record = self._store.record(layer)
+            if record == LayerRecord():
+                raise Overlay2Error(
+                    "another program created it, so it cannot be given an owner",
+                    layer=layer,
+                    path=path,
+                    remedy="Leave the owner out for this layer",
+                )
+            if record.owner not in (None, owner):
+                raise LayerInUse(
+                    "it belongs to %s" % record.owner,
+                    layer=layer,
+                    path=path,
+                    remedy="Use another id, or the owner %s" % record.owner,
+                )
+            with _mending(layer):
+                self._staging.replace_record(layer, record._replace(owner=owner))
 
     def _copy_frame(self, layer, staged):
         """Give a staged layer the quota, folders and owners of the one it will replace; returns its ``lower`` text.

@@ -26,7 +26,7 @@ from .errors import (
 )
 from .holders import ANONYMOUS
 from .idmap import IDENTITY
-from .layers import DIFF, LINK_DIR, MERGED, WORK, Store, check_id
+from .layers import DIFF, LINK_DIR, MERGED, WORK, LayerRecord, Store, check_id, check_owner
 from .lifecycle import Lifecycle
 from .locks import RuntimeState
 from .options import parse_options, parse_storage_opt
@@ -235,7 +235,7 @@ class ProtoDriver:
 
     # Making and removing
 
-    def create(self, id, parent="", storage_opt=None, *, diff=None, diff_id=None):
+    def create(self, id, parent="", storage_opt=None, *, diff=None, diff_id=None, owner=None):
         """Make a layer; moby's Create.
 
         It appears whole, by one rename, or not at all.
@@ -244,6 +244,7 @@ class ProtoDriver:
         :param storage_opt: storage options (dict); ``size`` is refused here.
         :param diff: a binary stream of a tar, compressed or not: the layer appears with this content.
         :param diff_id: ``sha256:...`` that the uncompressed tar must have.
+        :param owner: name of whoever keeps the layer; unlike holders it outlives a reboot.
         :raises LayerExists: the id is taken; that layer is not touched.
         :raises LayerNotFound: there is no such parent.
         :raises DepthExceeded: it would have more than 128 lower layers.
@@ -256,9 +257,9 @@ class ProtoDriver:
                 layer=id,
                 remedy="Use create_read_write, or leave size out",
             )
-        self._create(id, parent, None, False, diff, diff_id)
+        self._create(id, parent, None, LayerRecord(False, None, owner), diff, diff_id)
 
-    def create_read_write(self, id, parent="", storage_opt=None, *, diff=None, diff_id=None):
+    def create_read_write(self, id, parent="", storage_opt=None, *, diff=None, diff_id=None, owner=None):
         """Make a layer for writing; moby's CreateReadWrite. As :meth:`create`, and:
 
         :param storage_opt: ``{"size": "10G"}`` limits what it may hold, by project quota.
@@ -267,14 +268,28 @@ class ProtoDriver:
         size = parse_storage_opt(storage_opt)
         if size is None and self.options.size:
             size = self.options.size
-        self._create(id, parent, size, True, diff, diff_id)
+        self._create(id, parent, size, LayerRecord(True, None, owner), diff, diff_id)
 
-    def _create(self, id, parent, size, read_write, diff, diff_id):
+    def _create(self, id, parent, size, record, diff, diff_id):
         self._check_writable()
         check_id(id)
         if parent:
             check_id(parent)
-        self._life.create(id, parent, size, read_write, diff, diff_id)
+        if record.owner is not None:
+            check_owner(record.owner)
+        self._life.create(id, parent, size, record, diff, diff_id)
+
+    def set_owner(self, id, owner):
+        """Record who keeps a layer that has no owner yet.
+
+        :raises OptionError: the owner's name is empty.
+        :raises LayerInUse: the layer belongs to another owner.
+        :raises Overlay2Error: the layer was created by another program.
+        """
+        self._check_writable()
+        check_id(id)
+        check_owner(owner)
+        self._life.set_owner(id, owner)
 
     def remove(self, id, *, guard=False):
         """Remove a layer with all it holds, mounted or not; one that is missing is no error. moby's Remove.

@@ -256,6 +256,22 @@ class Staging:
             for descriptor in descriptors:
                 os.close(descriptor)
 
+    def replace_record(self, layer, record):
+        """Replace a layer's ``strata.json`` by one rename. The caller holds the layer's lock."""
+        path = self._store.path(layer)
+        temporary = ".tmp-" + os.urandom(8).hex()  # beside it: XFS renames nothing into another project
+        folder = os.open(path, _DIRECTORY)
+        try:
+            write_new(folder, temporary, record.encode(), 0o644, sync=self.durable)
+            os.rename(temporary, RECORD, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        finally:
+            os.close(folder)
+        self.sync_names(path)
+
     def settle(self, staged):
         """Have all of a staged layer's files on disk, by one syncfs(2), before it is shown."""
         if self.durable:

@@ -16,12 +16,13 @@ from overlay2.errors import (
     DepthExceeded,
     InvalidLayerId,
     LayerDamaged,
+    LayerInUse,
     LayerNotFound,
     MountError,
     OptionError,
     Overlay2Error,
 )
-from overlay2.layers import MAX_DEPTH, Store
+from overlay2.layers import MAX_DEPTH, LayerRecord, Store
 from support import homes, host, trees
 
 NO_IDS = ["", ".", "..", "l", ".staging", "backingFsBlockDev", "a/b", "/a", "a/", "../a", "a\0b", "x" * 256,
@@ -454,3 +455,59 @@ def test_a_broken_symlink_or_loop_in_l_is_no_obstacle(driver):
     driver.get("next")
     driver.put("next")
     Driver(driver.home)
+
+
+# --- whose a layer is -------------------------------------------------------------------------------------------------
+
+
+def test_a_layer_keeps_its_owner(home):
+    made = Driver(home)
+    made.create("base", diff=trees.stream({"a": b"one"}), owner="shop")
+    made.create_read_write("box", "base", owner="shop")
+    made.create("other", "base")
+    shutil.rmtree(os.environ["OVERLAY2_RUN_ROOT"])  # as after a reboot
+    owners = {layer.id: layer.owner for layer in Driver(home, read_only=True).layers()}
+    assert owners == {"base": "shop", "box": "shop", "other": None}
+
+
+def test_new_content_leaves_the_owner(home):
+    made = Driver(home)
+    made.create("base", diff=trees.stream({"a": b"one"}), owner="shop")
+    made.apply_diff("base", "", trees.stream({"a": b"two"}), replace=True)
+    assert made.layer("base").owner == "shop"
+
+
+def test_a_layer_without_owner_can_be_claimed_once(home):
+    made = Driver(home)
+    made.create_read_write("box")
+    before = made.layer("box")
+    made.set_owner("box", "shop")
+    made.set_owner("box", "shop")
+    assert made.layer("box") == before._replace(owner="shop")
+    with pytest.raises(LayerInUse, match="belongs to shop"):
+        made.set_owner("box", "web")
+    assert made.layer("box").owner == "shop"
+    assert set(os.listdir(os.path.join(home, "box"))) == {"diff", "link", "strata.json"}
+
+
+def test_a_layer_of_another_program_is_not_claimed(home):
+    """A record of ours in dockerd's layer would say that it is ours to remove."""
+    made = Driver(home)
+    made.create("theirs")
+    os.unlink(os.path.join(home, "theirs", "strata.json"))
+    with pytest.raises(Overlay2Error, match="another program created it"):
+        made.set_owner("theirs", "shop")
+    assert not os.path.lexists(os.path.join(home, "theirs", "strata.json"))
+
+
+@pytest.mark.parametrize("owner", ["", 7])
+def test_an_owner_has_a_name(home, owner):
+    made = Driver(home)
+    with pytest.raises(OptionError, match="owner"):
+        made.create("base", owner=owner)
+    assert not made.exists("base")
+
+
+@pytest.mark.parametrize("content", [b'{"owner": 7}', b'{"owner": ""}', b'{"owner": null}', b'{"read_write": false}'])
+def test_a_record_without_a_usable_owner_has_none(content):
+    assert LayerRecord.decode(content).owner is None
