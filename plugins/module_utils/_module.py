@@ -13,9 +13,9 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from . import _zip_imports  # first, it speeds up those below  # noqa: F401  # pylint: disable=unused-import
+from .overlay2.basedriver import BaseDriver
 from .overlay2.errors import HINTS, LayerNotFound, Overlay2Error
-from .overlay2.layers import check_id
-from .overlay2.protodriver import ProtoDriver
+from .overlay2.home.layout import check_id
 
 #: The arguments that every module takes, as the documentation fragment ``driver`` describes them.
 DRIVER_ARGUMENTS = {
@@ -32,7 +32,7 @@ class DriverModule(AnsibleModule):
     :param kwargs: what else AnsibleModule takes.
     """
 
-    def __init__(self, arguments, driver=ProtoDriver, **kwargs):
+    def __init__(self, arguments, driver=BaseDriver, **kwargs):
         self._driver = driver
         super().__init__(argument_spec=dict(DRIVER_ARGUMENTS, **arguments), supports_check_mode=True, **kwargs)
 

@@ -13,7 +13,7 @@ import os
 import shutil
 from typing import Callable, NamedTuple, Tuple
 
-from overlay2.layers import LayerRecord
+from overlay2.home.layout import LayerRecord
 
 OURS, DOCKERD, CONTAINERS = "overlay2", "dockerd", "containers-storage"
 ALL = (OURS, DOCKERD, CONTAINERS)

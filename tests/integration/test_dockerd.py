@@ -21,7 +21,7 @@ import time
 import pytest
 from overlay2 import Change, ChangeKind, Driver
 from overlay2.errors import LayerInUse
-from overlay2.layers import RECORD
+from overlay2.home.layout import RECORD
 from peers import archives, diskfacts, dockerd, material, tarfacts
 from support import host
 

@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from overlay2 import Layer
 from overlay2.health import Finding
+from overlay2.home.quota import QuotaUsage
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.owners import Owner
-from overlay2.quota import QuotaUsage
 from overlay2_tui.model import LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
 from overlay2_tui.model.meaning import features_of
 

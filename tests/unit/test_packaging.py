@@ -86,7 +86,7 @@ def test_core_imports_itself_relatively_and_the_standard_library():
 @pytest.mark.parametrize("floor", ["linux", "tar"])
 def test_lower_floors_do_not_import_upper_ones(floor):
     """The kernel's room and the tar room know nothing of layers, mounts or the driver."""
-    upper = {"driver", "protodriver", "content", "diffs", "view", "layers", "staging", "mounts", "holders", "locks"}
+    upper = {"driver", "basedriver", "content", "diffs", "view", "layers", "staging", "mounts", "holders", "locks"}
     upper |= {"images", "owners", "health"}
     if floor == "linux":
         upper |= {"tar", "changes", "tree"}

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 from overlay2.errors import Overlay2Error, QuotaNotSupported
+from overlay2.home.quota import QuotaControl, QuotaUsage
 from overlay2.linux import fs, fsxattr, quotactl
-from overlay2.quota import QuotaControl, QuotaUsage
 
 MIB = 1 << 20
 
@@ -93,7 +93,7 @@ def test_probe_needs_no_privilege_and_reading_says_that_it_does(home):
         os.chmod(path, 0o755)
     code = (
         "import os, sys; os.setgid(65534); os.setuid(65534)\n"
-        "from overlay2.quota import QuotaControl\n"
+        "from overlay2.home.quota import QuotaControl\n"
         "QuotaControl.probe(sys.argv[1])\n"
         "try:\n    QuotaControl(sys.argv[1], 0).get(sys.argv[1] + '/layer')\n"
         "except Exception as error:\n    print(type(error).__name__, error)\n"

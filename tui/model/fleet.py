@@ -10,7 +10,7 @@ import os
 from types import MappingProxyType
 
 from overlay2 import Layer
-from overlay2.quota import QuotaUsage
+from overlay2.home.quota import QuotaUsage
 
 from .meaning import features_of
 from .snapshot import Failure, LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose

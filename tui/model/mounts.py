@@ -10,7 +10,7 @@ import os
 import re
 
 from overlay2.errors import printable
-from overlay2.layers import MERGED
+from overlay2.home.layout import MERGED
 
 from .snapshot import MountFacts, Remark
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from overlay2 import Driver, Overlay2Error
 from overlay2.errors import HINTS, HomeNotFound, printable
-from overlay2.layers import LINK, LINK_DIR
+from overlay2.home.layout import LINK, LINK_DIR
 
 from . import mounts, processes
 from .files import sees_all

@@ -12,7 +12,7 @@ import select
 from typing import NamedTuple
 
 from inotify_simple import INotify, flags
-from overlay2.layers import LINK_DIR, QUOTA_DEVICE, STAGING
+from overlay2.home.layout import LINK_DIR, QUOTA_DEVICE, STAGING
 
 _MASK = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.CLOSE_WRITE | flags.ONLYDIR
 _GONE = flags.IGNORED | flags.UNMOUNT

@@ -16,7 +16,7 @@ _ROOMS = {
     "Driver": "driver",
     "IdMap": "idmap",
     "IdRange": "idmap",
-    "Layer": "layers",
+    "Layer": "home.reading",
     "Overlay2Error": "errors",
 }
 __all__ = tuple(_ROOMS)

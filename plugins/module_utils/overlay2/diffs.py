@@ -11,10 +11,10 @@ import os
 import stat
 
 from .changes import ChangeKind, NotComparable, compare, lstat, overlay_changes
-from .content import named
 from .errors import ChangedWhileRead, ReadOnlyDriver
+from .filling import named
+from .home.layout import DIFF
 from .idmap import IDENTITY
-from .layers import DIFF
 from .linux import fs
 from .tar.pack import pack_changes, pack_tree
 from .tar.stream import TarStream

@@ -18,14 +18,14 @@ import contextlib
 import os
 
 from . import mounts
+from .basedriver import BaseDriver
 from .diffs import Diffs
-from .layers import LINK_DIR
+from .home.layout import LINK_DIR
 from .linux import mountinfo
-from .protodriver import ProtoDriver
 
 
-class Driver(ProtoDriver):
-    """One home and its layers, in full: :class:`~.protodriver.ProtoDriver`, and what tells of layers and mounts.
+class Driver(BaseDriver):
+    """One home and its layers, in full: :class:`~.basedriver.BaseDriver`, and what tells of layers and mounts.
 
     Its parameters and errors are those of the base.
     """

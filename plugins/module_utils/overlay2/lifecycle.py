@@ -21,9 +21,9 @@ from .errors import (
     QuotaNotSupported,
     from_os_error,
 )
-from .layers import DIFF, MERGED, LayerRecord
-from .references import describe
-from .staging import link_id
+from .home.layout import DIFF, MERGED, LayerRecord
+from .home.staging import link_id
+from .mounting import describe
 
 
 class Lifecycle:

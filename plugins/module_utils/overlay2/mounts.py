@@ -12,7 +12,7 @@ import os
 from typing import NamedTuple, Optional, Tuple
 
 from .errors import MountError, from_os_error
-from .layers import DIFF, MERGED, WORK
+from .home.layout import DIFF, MERGED, WORK
 from .linux import fs, kernel, mount, mountinfo, overlayfs
 
 log = logging.getLogger("overlay2")

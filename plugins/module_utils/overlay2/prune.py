@@ -24,10 +24,11 @@ from typing import NamedTuple, Tuple
 from . import owners
 from .errors import EngineRunning, Overlay2Error, from_os_error
 from .foreign import standstill
-from .layers import LINK_DIR, Store
-from .locks import RuntimeState
+from .home.layout import LINK_DIR
+from .home.locks import RuntimeState
+from .home.staging import sync_folder
+from .home.store import Store
 from .owners import mounted
-from .staging import sync_folder
 from .tree import remove_tree, tree_size
 
 

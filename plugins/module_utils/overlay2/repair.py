@@ -24,10 +24,11 @@ from . import health, owners
 from .errors import InvalidLayerId, Overlay2Error, from_os_error
 from .foreign import standstill
 from .health.states import state_of
-from .layers import STAGING, Store, check_id
-from .locks import RuntimeState
+from .home.layout import STAGING, check_id
+from .home.locks import RuntimeState
+from .home.staging import Staging, sync_folder, write_new
+from .home.store import Store
 from .owners import mounted
-from .staging import Staging, sync_folder, write_new
 
 _FILE = re.compile(r"file ([0-7]{4}): (.*)", re.DOTALL)
 _FOLDER = re.compile(r"folder ([0-7]{4}) (\d+):(\d+)(, empty)?")

@@ -20,7 +20,8 @@ from typing import NamedTuple, Optional, Tuple
 
 from .changes import ChangeKind, LowerView, NotComparable, Place, differs, listing, lstat
 from .errors import LayerDamaged, Overlay2Error, from_os_error
-from .layers import Store, check_id
+from .home.layout import check_id
+from .home.store import Store
 from .linux import beneath, fs, xattr
 from .linux.overlayfs import is_whiteout
 
@@ -81,7 +82,7 @@ def chain_view(driver, layer):
 
     A lower layer that can't be opened is left out and stands in the view's ``problems``.
 
-    :param driver: the home's :class:`~.protodriver.ProtoDriver`; one for reading only serves.
+    :param driver: the home's :class:`~.basedriver.BaseDriver`; one for reading only serves.
     :param layer: id (str).
     :raises InvalidLayerId: no layer can have that id.
     :raises LayerNotFound: there is no such layer, or it vanished while it was read.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..layers import LINK_DIR, LOWER, MAX_DEPTH, WORK
+from ..home.layout import LINK_DIR, LOWER, MAX_DEPTH, WORK
 from ..owners import containers_storage
 from .findings import Finding, Step
 from .states import file_state, state_of

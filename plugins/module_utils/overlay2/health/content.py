@@ -13,7 +13,8 @@ import os
 
 from ..digests import digest_of
 from ..errors import Overlay2Error
-from ..layers import DIFF, RECORD, LayerRecord, Store
+from ..home.layout import DIFF, RECORD, LayerRecord
+from ..home.store import Store
 from ..owners import containers_storage, dockerd
 from ..owners.files import Unreadable, json_of, names_in, text_of
 from ..tree import walk

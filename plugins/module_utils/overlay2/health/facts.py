@@ -9,7 +9,7 @@ import re
 import stat
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from ..layers import DIFF, LINK, LINK_DIR, LOWER, QUOTA_DEVICE, STAGING, is_link_name, read_small
+from ..home.layout import DIFF, LINK, LINK_DIR, LOWER, QUOTA_DEVICE, STAGING, is_link_name, read_small
 from ..linux import mountinfo
 
 #: What dockerd, containers/storage and this driver name layers in ``l``.

@@ -8,7 +8,8 @@ import os
 import stat
 
 from ..errors import Overlay2Error
-from ..layers import COMMITTED, DIFF, LOWER, MERGED, RECORD, WORK, LayerRecord, Store
+from ..home.layout import COMMITTED, DIFF, LOWER, MERGED, RECORD, WORK, LayerRecord
+from ..home.store import Store
 from .findings import Finding, Step
 from .states import file_state, folder_state, state_of
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..layers import DIFF, LINK, LINK_DIR
+from ..home.layout import DIFF, LINK, LINK_DIR
 from .facts import layer_of_target
 from .findings import Finding, Step
 from .states import file_state, folder_state, link_state, state_of

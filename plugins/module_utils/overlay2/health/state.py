@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ..layers import DIFF, LINK_DIR, MERGED, STAGING, WORK
+from ..home.layout import DIFF, LINK_DIR, MERGED, STAGING, WORK
 from ..linux import fsxattr
 from ..owners import engine
 from .findings import Finding, Step

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..layers import read_small
+from ..home.layout import read_small
 
 #: Content of files beyond this is none of a repair's business.
 _LONGEST = 65536

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ..errors import Overlay2Error
-from ..layers import RECORD, LayerRecord
+from ..home.layout import RECORD, LayerRecord
 from .files import Unreadable
 from .records import LAYER, Evidence, Owner
 

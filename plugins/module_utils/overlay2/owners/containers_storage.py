@@ -22,7 +22,7 @@ import os
 import re
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from ..layers import read_small
+from ..home.layout import read_small
 from .files import Unreadable, json_of
 from .records import CONTAINER, IMAGE, LAYER, LIKELY, Claims, Evidence, Owner
 

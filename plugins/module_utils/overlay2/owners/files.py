@@ -8,7 +8,7 @@ import json
 import os
 
 from ..errors import printable
-from ..layers import read_small
+from ..home.layout import read_small
 from .records import Problem
 
 

@@ -14,7 +14,7 @@ import os
 import re
 from typing import Dict, NamedTuple, Tuple
 
-from ..layers import DIFF, LINK_DIR
+from ..home.layout import DIFF, LINK_DIR
 from ..linux import kernel, mountinfo
 from .records import Evidence
 

@@ -8,7 +8,8 @@ import os
 import time
 
 from ..errors import Overlay2Error
-from ..layers import LINK, LINK_DIR, Store, is_link_name
+from ..home.layout import LINK, LINK_DIR, is_link_name
+from ..home.store import Store
 from . import collection, containers_storage, dockerd, engine, mounted
 from .files import Unreadable
 from .records import (

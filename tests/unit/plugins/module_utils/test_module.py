@@ -12,8 +12,8 @@ import os
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils import _module
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import Driver, errors
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.layers import Layer
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.quota import QuotaUsage
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.quota import QuotaUsage
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer
 
 testing = pytest.importorskip("ansible.module_utils.testing")
 

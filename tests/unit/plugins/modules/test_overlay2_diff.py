@@ -11,7 +11,7 @@ import io
 
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import LayerDamaged
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.layers import Layer
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_diff import (
     beside,
     difference,

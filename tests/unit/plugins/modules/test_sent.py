@@ -42,7 +42,7 @@ def sent(module):
     reached(PLUGINS / "modules" / f"{module}.py", seen)
     core = PLUGINS / "module_utils/overlay2"
     names = {str(path.relative_to(core).with_suffix("")) for path in seen if path.is_relative_to(core)}
-    assert {"__init__", "protodriver", "tar/__init__", "tar/unpack", "linux/libc"} <= names
+    assert {"__init__", "basedriver", "tar/__init__", "tar/unpack", "linux/libc"} <= names
     return names
 
 

@@ -11,8 +11,9 @@ import subprocess
 import threading
 
 import pytest
-from overlay2 import Driver, IdMap, IdRange, features, mounts
+from overlay2 import Driver, IdMap, IdRange, mounts
 from overlay2.errors import MountError
+from overlay2.home import features
 from overlay2.linux import fs, kernel, mount, mountinfo
 from overlay2.mounts import CLASSIC, DATA_MAX, FSCONFIG, RELATIVE
 from support import chains, headers, host, overlay_module

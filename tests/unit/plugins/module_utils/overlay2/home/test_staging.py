@@ -13,8 +13,9 @@ import sys
 import pytest
 from overlay2 import Driver
 from overlay2.errors import LayerExists, LayerInUse, Overlay2Error
-from overlay2.layers import LayerRecord, Store
-from overlay2.staging import Staging, ensure_folder, link_id, make_folder, write_new
+from overlay2.home.layout import LayerRecord
+from overlay2.home.staging import Staging, ensure_folder, link_id, make_folder, write_new
+from overlay2.home.store import Store
 from support import homes, host, steps, trees
 
 ME = (os.geteuid(), os.getegid())

@@ -16,7 +16,7 @@ import os
 
 from . import mounts
 from .errors import DigestMismatch, LayerNotFound, Overlay2Error, from_os_error
-from .layers import DIFF, MERGED, STAGING, WORK
+from .home.layout import DIFF, MERGED, STAGING, WORK
 from .linux import fs
 from .tar.unpack import unpack
 from .tar.whiteouts import Whiteouts

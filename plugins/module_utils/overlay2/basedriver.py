@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""What manages layers: the home, creating, filling, mounting and removing. moby's ProtoDriver, with its ApplyDiff.
+"""What manages layers: the home, creating, filling, mounting and removing. moby's BaseDriver, with its ApplyDiff.
 
 A room of its own for those who need no more: Ansible sends a module with all that its imports reach, and what archives
 and compares layers (:mod:`.driver`) is not needed to make one.
@@ -13,8 +13,6 @@ import contextlib
 import logging
 import os
 
-from . import features as feature_detection
-from .content import Content
 from .errors import (
     HomeNotFound,
     NotSupported,
@@ -24,21 +22,24 @@ from .errors import (
     ReadOnlyDriver,
     from_os_error,
 )
-from .holders import ANONYMOUS
+from .filling import Content
+from .home import features as feature_detection
+from .home.holders import ANONYMOUS
+from .home.layout import DIFF, LINK_DIR, MERGED, WORK, LayerRecord, check_id, check_owner
+from .home.locks import RuntimeState
+from .home.options import parse_options, parse_storage_opt
+from .home.quota import QuotaControl
+from .home.staging import Staging, ensure_folder
+from .home.store import Store
 from .idmap import IDENTITY
-from .layers import DIFF, LINK_DIR, MERGED, WORK, LayerRecord, Store, check_id, check_owner
 from .lifecycle import Lifecycle
-from .locks import RuntimeState
-from .options import parse_options, parse_storage_opt
-from .quota import QuotaControl
-from .references import References
-from .staging import Staging, ensure_folder
+from .mounting import References
 from .tree import scratch_folder, unmount_below
 
 log = logging.getLogger("overlay2")
 
 
-class ProtoDriver:
+class BaseDriver:
     """One home and its layers; moby's Init.
 
     Safe to use from several threads and processes at once. Methods that take an ``id`` raise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from overlay2.errors import OptionError
-from overlay2.options import DriverOptions, parse_options, parse_storage_opt
+from overlay2.home.options import DriverOptions, parse_options, parse_storage_opt
 
 GIB = 1024**3
 

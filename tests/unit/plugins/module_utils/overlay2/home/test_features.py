@@ -10,8 +10,8 @@ import subprocess
 import threading
 
 import pytest
-from overlay2 import features
 from overlay2.errors import DTypeNotSupported, NotSupported, Overlay2Error
+from overlay2.home import features
 from overlay2.linux import kernel, mount
 from support import host, nobody, overlay_module
 

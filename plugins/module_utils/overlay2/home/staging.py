@@ -19,8 +19,10 @@ import os
 import stat
 from typing import NamedTuple
 
-from .errors import LayerExists, NotSupported, Overlay2Error, from_os_error
-from .layers import (
+from ..errors import LayerExists, NotSupported, Overlay2Error, from_os_error
+from ..linux import fs
+from ..tree import remove_tree, unmount_below
+from .layout import (
     COMMITTED,
     DIFF,
     LINK,
@@ -34,9 +36,7 @@ from .layers import (
     is_link_name,
     read_small,
 )
-from .linux import fs
 from .locks import flock, unlock
-from .tree import remove_tree, unmount_below
 
 log = logging.getLogger("overlay2")
 

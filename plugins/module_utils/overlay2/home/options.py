@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .errors import OptionError
-from .units import key_value, ram_in_bytes
+from ..errors import OptionError
+from ..units import key_value, ram_in_bytes
 
 
 class DriverOptions(NamedTuple):

@@ -17,9 +17,9 @@ import logging
 import os
 from typing import Dict, NamedTuple
 
-from .errors import Overlay2Error, from_os_error
-from .layers import read_small
-from .linux import kernel
+from ..errors import Overlay2Error, from_os_error
+from ..linux import kernel
+from .layout import read_small
 
 log = logging.getLogger("overlay2")
 

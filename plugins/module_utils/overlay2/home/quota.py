@@ -16,9 +16,9 @@ import os
 import stat
 from typing import NamedTuple
 
-from .errors import OptionError, Overlay2Error, QuotaNotSupported, from_os_error
-from .layers import LINK_DIR, QUOTA_DEVICE, STAGING
-from .linux import fsxattr, kernel, quotactl
+from ..errors import OptionError, Overlay2Error, QuotaNotSupported, from_os_error
+from ..linux import fsxattr, kernel, quotactl
+from .layout import LINK_DIR, QUOTA_DEVICE, STAGING
 
 log = logging.getLogger("overlay2")
 

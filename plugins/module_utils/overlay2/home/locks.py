@@ -20,8 +20,8 @@ import os
 import re
 import stat
 
-from .errors import NotSupported, Overlay2Error, from_os_error
-from .linux import kernel
+from ..errors import NotSupported, Overlay2Error, from_os_error
+from ..linux import kernel
 
 log = logging.getLogger("overlay2")
 

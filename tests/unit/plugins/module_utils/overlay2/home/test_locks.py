@@ -20,7 +20,7 @@ import time
 import pytest
 from overlay2 import Driver
 from overlay2.errors import LayerExists, LayerInUse, LayerNotEmpty, LayerNotFound, NotSupported, Overlay2Error
-from overlay2.locks import RuntimeState, run_root, state_name
+from overlay2.home.locks import RuntimeState, run_root, state_name
 from support import homes, host, trees, workload
 
 #: How long the hammer strikes.
@@ -102,7 +102,7 @@ def test_a_lock_is_let_go_of_by_an_error(runtime, home):
 
 
 def test_a_lock_ends_with_its_process(runtime, home, spawn):
-    code = "import sys, time; from overlay2.locks import RuntimeState; r = RuntimeState(sys.argv[1])\n"
+    code = "import sys, time; from overlay2.home.locks import RuntimeState; r = RuntimeState(sys.argv[1])\n"
     code += "with r.layer_lock('a'), r.home_lock(): print('locked', flush=True); time.sleep(60)\n"
     process = spawn([sys.executable, "-c", code, home], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "locked\n"

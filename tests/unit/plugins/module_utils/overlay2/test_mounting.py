@@ -17,7 +17,7 @@ import threading
 import pytest
 from overlay2 import Driver
 from overlay2.errors import LayerDamaged, LayerInUse, LayerNotFound, MountError, Overlay2Error
-from overlay2.holders import ANONYMOUS, NOBODY, Holders, Record
+from overlay2.home.holders import ANONYMOUS, NOBODY, Holders, Record
 from support import homes, host, trees
 
 

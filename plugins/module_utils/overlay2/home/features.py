@@ -16,9 +16,9 @@ import logging
 import os
 from typing import NamedTuple, Tuple
 
-from .errors import DTypeNotSupported, NotSupported, from_os_error
-from .linux import fs, kernel, mount, overlayfs
-from .tree import scratch_folder
+from ..errors import DTypeNotSupported, NotSupported, from_os_error
+from ..linux import fs, kernel, mount, overlayfs
+from ..tree import scratch_folder
 
 log = logging.getLogger("overlay2")
 

@@ -22,7 +22,8 @@ from overlay2.errors import (
     OptionError,
     Overlay2Error,
 )
-from overlay2.layers import MAX_DEPTH, LayerRecord, Store
+from overlay2.home.layout import MAX_DEPTH, LayerRecord
+from overlay2.home.store import Store
 from support import homes, host, trees
 
 NO_IDS = ["", ".", "..", "l", ".staging", "backingFsBlockDev", "a/b", "/a", "a/", "../a", "a\0b", "x" * 256,

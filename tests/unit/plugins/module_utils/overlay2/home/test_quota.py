@@ -9,10 +9,10 @@ import os
 import stat
 
 import pytest
-from overlay2 import quota
 from overlay2.errors import OptionError, Overlay2Error, QuotaNotSupported
+from overlay2.home import quota
+from overlay2.home.quota import QuotaControl
 from overlay2.linux import fsxattr, quotactl
-from overlay2.quota import QuotaControl
 
 HOMES = ["home", "tmpfs_home", "xfs_home"]
 

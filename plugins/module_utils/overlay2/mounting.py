@@ -11,10 +11,10 @@ import os
 
 from . import mounts
 from .errors import LayerDamaged, LayerInUse, MountError, Overlay2Error, from_os_error
-from .holders import ANONYMOUS, NOBODY, Holders
-from .layers import DIFF, MERGED, WORK, LayerRecord
+from .home.holders import ANONYMOUS, NOBODY, Holders
+from .home.layout import DIFF, MERGED, WORK, LayerRecord
+from .home.staging import ensure_folder, make_folder
 from .linux import kernel, mountinfo
-from .staging import ensure_folder, make_folder
 
 log = logging.getLogger("overlay2")
 
