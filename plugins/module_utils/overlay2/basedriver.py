@@ -295,8 +295,8 @@ class BaseDriver:
     def remove(self, id, *, guard=False):
         """Remove a layer with all it holds, mounted or not; one that is missing is no error. moby's Remove.
 
-        :param guard: refuse where another layer stands on it or somebody holds it.
-        :raises LayerInUse: so refused; names the layers or holders.
+        :param guard: refuse where another layer stands on it, somebody holds it, or processes use its files.
+        :raises LayerInUse: so refused; names the layers, holders or processes.
         """
         self._check_writable()
         check_id(id)
@@ -349,6 +349,31 @@ class BaseDriver:
         self._check_writable()
         check_id(id)
         self._references.put_all(id)
+
+    def release(self, id, holder=None, *, everybody=False, strict=False):
+        """As :meth:`put`, or :meth:`put_all` with ``everybody``, with a look at the processes that use the layer.
+
+        All mount namespaces are searched. The processes keep what they use; a guarded :meth:`remove` of the layer is
+        refused while they do.
+
+        :param strict: refuse to unmount the layer while processes use it.
+        :returns: the processes (tuple of :class:`~.linux.users.User`) that used the layer when it was unmounted.
+        :raises LayerInUse: so refused; names the processes.
+        :raises MountError: the kernel refused to unmount.
+        """
+        self._check_writable()
+        check_id(id)
+        if everybody:
+            return self._references.put_all(id, True, strict)
+        return self._references.put(id, ANONYMOUS if holder is None else holder, True, strict)
+
+    def users(self, id):
+        """The processes that use the layer through its mount, or through one that was detached while they used it.
+
+        :returns: tuple of :class:`~.linux.users.User`, by pid; without those that this process may not look into.
+        """
+        check_id(id)
+        return self._references.users(id)
 
     def holders(self, id):
         """Who holds the layer: dict of holder name to count; ``""`` is the anonymous holder.

@@ -197,6 +197,9 @@ class Lifecycle:
                     path=self._store.path(other, MERGED),
                     remedy="Unmount it first; it is held by %s" % describe(self._references.counts(other)),
                 )
+        for other in self._references.detached():
+            if other == layer or self._store.stands_on(other, link):
+                self._references.refuse_if_used(other, self._store.path(other))
 
     # Quota
 
@@ -245,7 +248,7 @@ class Lifecycle:
                     self._withdraw(layer, guard)
 
     def _withdraw(self, layer, guard):
-        self._references.drop(layer)
+        self._references.drop(layer, strict=guard)
         with self._runtime.home_lock():
             if guard:
                 self._refuse_if_parent(layer)  # again: a child may have come up to the moment the lock was had
@@ -268,6 +271,7 @@ class Lifecycle:
                 path=self._store.path(layer),
                 remedy="Stop and remove what runs on it there, such as dockerd's container",
             )
+        self._references.refuse_if_used(layer, self._store.path(layer))
 
     def _refuse_if_parent(self, layer):
         children = self._store.children(layer)

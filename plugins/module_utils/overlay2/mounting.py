@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 
 from . import mounts
-from .errors import LayerDamaged, LayerInUse, MountError, Overlay2Error, from_os_error
+from .errors import LayerDamaged, LayerInUse, MountError, Overlay2Error, from_os_error, printable
 from .home.holders import ANONYMOUS, NOBODY, Holders
 from .home.layout import DIFF, MERGED, WORK, LayerRecord
 from .home.staging import ensure_folder, make_folder
-from .linux import kernel, mountinfo
+from .linux import fs, kernel, mountinfo, users
 
 log = logging.getLogger("overlay2")
 
@@ -97,12 +98,16 @@ class References:
         )
         return record._replace(borrowed=borrowed)
 
-    def put(self, layer, holder):
+    def put(self, layer, holder, look=False, strict=False):
         """Drop a reference; with the last one the layer is unmounted; moby's Put.
 
         A mount that another program made on a layer of its own stays, as its containers may live on it: only the
         anonymous put of a layer that nobody holds takes it away, as moby's does.
 
+        :param look: search all mount namespaces for processes that use the layer, not only when the kernel says busy.
+        :param strict: refuse to unmount while processes use it.
+        :returns: the processes that use the layer (tuple of :class:`~.linux.users.User`) if it was unmounted.
+        :raises LayerInUse: so refused.
         :raises MountError: the kernel refused to unmount; the reference is then still there.
         """
         with self._runtime.layer_lock(layer):
@@ -111,27 +116,79 @@ class References:
             if not mounted:
                 if not self._store.has_lower(layer):
                     self._records.write(layer, self._records.read(layer).dropped(holder))
-                    return
+                    return ()
                 mounted = mounts.is_mounted(target, strict=True)
             record = self._valid(layer, mounted, repair=True)
             left = record.dropped(holder)
             borrowed = record.borrowed if record.counts else holder != ANONYMOUS and self._is_foreign(layer)
+            busy = ()
             if not left.counts and not borrowed:
-                mounts.unmount(layer, target)
+                left, busy = self._unmount(layer, left, look, strict)
             self._records.write(layer, left)
+            return busy
 
-    def put_all(self, layer):
-        """Drop every holder's reference and unmount the layer.
-
-        :raises MountError: the kernel refused to unmount.
-        """
+    def put_all(self, layer, look=False, strict=False):
+        """Drop every holder's reference and unmount the layer; parameters, result and errors as :meth:`put`."""
         with self._runtime.layer_lock(layer):
-            self.drop(layer)
+            left, busy = self._unmount(layer, self._records.read(layer)._replace(counts={}), look, strict)
+            self._records.write(layer, left)
+            return busy
 
-    def drop(self, layer):
-        """:meth:`put_all` for a caller who holds the layer's lock already."""
-        mounts.unmount(layer, self._store.path(layer, MERGED))
+    def drop(self, layer, strict=False):
+        """Unmount a layer that is about to be removed and forget its references. The caller holds the layer's lock."""
+        self._unmount(layer, NOBODY, False, strict)
         self._records.forget(layer)
+
+    def _unmount(self, layer, record, look, strict):
+        """Unmount a layer. A mount that processes use is detached; they are named in a warning.
+
+        Its device is remembered, as no mount table shows it any more: removing the layer would take their files.
+
+        :returns: the record, with such a device; the processes (tuple).
+        """
+        target = self._store.path(layer, MERGED)
+        busy = self.users(layer) if look or strict else ()
+        device = fs.device(target) if busy and mounts.shows_overlay(target) else None
+        if strict and busy:
+            raise _busy(layer, target, busy)
+        if not mounts.unmount(layer, target, lazy=False):
+            device = fs.device(target)
+            busy = busy or self.users(layer)
+            if strict:
+                raise _busy(layer, target, busy)
+            mounts.unmount(layer, target)
+        if not busy or device is None:
+            return record, ()
+        log.warning("layer %s was unmounted while processes use it: %s", layer, names_of(busy))
+        return record._replace(detached=tuple(sorted({device, *record.detached}))), busy
+
+    # Processes
+
+    def users(self, layer):
+        """The processes (tuple of :class:`~.linux.users.User`) that use the layer's mount, or one that was detached."""
+        folder = os.path.realpath(self._store.path(layer))
+        target = os.path.join(folder, MERGED)
+        devices = set(self._records.read(layer).detached)
+        if self.mounted(layer):
+            with contextlib.suppress(OSError):
+                devices.add(fs.device(target))
+        return tuple(
+            [user for user in users.find(devices, folder) if not devices or not _on_others(user, devices, target)]
+        )
+
+    def refuse_if_used(self, layer, path):
+        """Refuse to go on while processes use a mount of the layer that was detached.
+
+        :raises LayerInUse: there are some.
+        """
+        if self._records.read(layer).detached:
+            busy = self.users(layer)
+            if busy:
+                raise _busy(layer, path, busy)
+
+    def detached(self):
+        """Ids of the layers that were unmounted while processes used them (list of str)."""
+        return [layer for layer in self._records.names() if self._records.read(layer).detached]
 
     def counts(self, layer):
         """Holder name to count (dict), as far as the kernel agrees. Takes no lock and repairs nothing."""
@@ -199,8 +256,8 @@ class References:
                 "layer %s: the references of %s were void, as the kernel has nothing mounted at %s; counting afresh",
                 layer, describe(record.counts), target,
             )  # fmt: skip
-            self._records.forget(layer)
-        return NOBODY
+            self._records.write(layer, NOBODY._replace(detached=record.detached))
+        return NOBODY._replace(detached=record.detached)
 
     def _mount(self, layer, links, target, mount_label, left_over):
         """Mount a layer. Where this fails the caller unmounts what may be there.
@@ -252,6 +309,46 @@ class References:
 
 def _cant_prepare(layer, error):
     return from_os_error(MountError, "can't prepare the mount", error, layer=layer)
+
+
+def _on_others(user, devices, target):
+    """Whether a process is on a file system that got the number of a detached overlay later on (bool)."""
+    try:
+        entries = mountinfo.mounts(user.pid)
+    except OSError:
+        return False
+    numbers = {"%d:%d" % (os.major(device), os.minor(device)) for device in devices}
+    shown = [entry for entry in entries if entry.device in numbers]
+    return bool(shown) and all(_is_other(entry, target) for entry in shown)
+
+
+def _is_other(entry, target):
+    """Whether a mount is certainly not the layer's overlay (bool)."""
+    if entry.fs_type != "overlay":
+        return True
+    if entry.mount_point == target:
+        return False
+    for option in entry.super_options:
+        key, _equals, value = option.partition("=")
+        if key == "upperdir" and value.startswith("/"):
+            upper = re.sub(r"\\(.)", r"\1", value)  # overlayfs escapes what would end a name
+            return os.path.realpath(upper) != os.path.join(os.path.dirname(target), DIFF)
+    return False
+
+
+def _busy(layer, path, busy):
+    if busy:
+        message, remedy = "processes use it: %s" % names_of(busy), "Stop them first"
+    else:
+        message = "it is in use, though no process is seen that uses it"
+        remedy = "Look for mounts below it and in other mount namespaces: grep %s /proc/*/mountinfo" % path
+    return LayerInUse(message, layer=layer, path=path, remedy=remedy)
+
+
+def names_of(busy):
+    """Processes for people (str), such as ``812 (nginx), 815 (nginx) and 6 more``."""
+    named = ", ".join([printable(str(user)) for user in busy[:5]])
+    return "%s and %d more" % (named, len(busy) - 5) if len(busy) > 5 else named
 
 
 def describe(counts):

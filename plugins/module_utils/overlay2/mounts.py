@@ -222,23 +222,27 @@ def mounted_in_namespace(namespace, target):
     return None
 
 
-def unmount(layer, target):
+def unmount(layer, target, lazy=True):
     """Detach what is mounted at ``target`` and remove the folder; moby's Put, the last part.
 
     Removing the mount point makes the kernel drop copies of the mount in other namespaces, which could make the next
     mount fail with EBUSY. Older kernels refuse that, so this is tried but not insisted on.
 
+    :param lazy: detach it also while it is in use; whoever uses it keeps it.
+    :returns: False if it is in use and was left mounted.
     :raises MountError: the kernel refused to unmount.
     """
     while True:
         mounted = True
         try:
-            mount.unmount(target, mount.MNT_DETACH)
+            mount.unmount(target, mount.MNT_DETACH if lazy else 0)
         except OSError as error:
+            if error.errno == errno.EBUSY and not lazy:
+                return False
             if error.errno not in (errno.EINVAL, errno.ENOENT):
                 raise from_os_error(MountError, "can't unmount", error, layer=layer, path=target) from error
             if error.errno == errno.ENOENT:
-                return
+                return True
             log.debug("layer %s is not mounted at %s", layer, target)
             mounted = False
         try:
@@ -250,4 +254,4 @@ def unmount(layer, target):
                 continue  # of mounts stacked on one point the call takes the top one
             level = logging.WARNING if error.errno == errno.ENOTEMPTY else logging.DEBUG
             log.log(level, "layer %s: can't remove the mount point %s: %s", layer, target, error)
-        return
+        return True

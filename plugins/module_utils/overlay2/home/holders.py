@@ -15,7 +15,7 @@ import errno
 import json
 import logging
 import os
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Tuple
 
 from ..errors import Overlay2Error, from_os_error
 from ..linux import kernel
@@ -36,6 +36,8 @@ class Record(NamedTuple):
     mount_namespace: int = 0
     #: The mount is another program's, such as a running container's of dockerd: not ours to take away.
     borrowed: bool = False
+    #: Device numbers of the layer's overlays that were detached while processes used them.
+    detached: Tuple[int, ...] = ()
 
     @property
     def total(self):
@@ -85,7 +87,8 @@ class Holders:
             if record["boot_id"] != self._boot_id:
                 return NOBODY
             counts = {str(name): int(count) for name, count in record["holders"].items() if int(count) > 0}
-            return Record(counts, int(record["mount_namespace"]), bool(record.get("borrowed")))
+            detached = tuple([int(device) for device in record.get("detached", ())])
+            return Record(counts, int(record["mount_namespace"]), bool(record.get("borrowed")), detached)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log.warning("ignoring the unreadable reference record %s: %s", path, error)
             return NOBODY
@@ -95,15 +98,18 @@ class Holders:
 
         :raises Overlay2Error: it can't be written; the old one is still there.
         """
-        if not record.counts:
+        if not record.counts and not record.detached:
             self.forget(layer)
             return
-        text = json.dumps({
+        values = {
             "boot_id": self._boot_id,
             "mount_namespace": record.mount_namespace,
             "borrowed": record.borrowed,
             "holders": record.counts,
-        })  # fmt: skip
+        }
+        if record.detached:
+            values["detached"] = record.detached
+        text = json.dumps(values)
         path = "%s/%s" % (self._folder, layer)
         try:
             try:

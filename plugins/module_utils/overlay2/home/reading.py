@@ -27,12 +27,12 @@ class Layer(NamedTuple):
     read_write: Optional[bool] = None
     #: ``sha256:...`` of the uncompressed tar that was applied, where known.
     diff_id: Optional[str] = None
-    #: Who keeps the layer, as named by whoever created it; None where that is not recorded.
-    owner: Optional[str] = None
     #: Project quota (``quota.QuotaUsage``), where there is one.
     quota: Optional[Any] = None
     #: What is wrong with it, in plain sentences.
     problems: Tuple[str, ...] = ()
+    #: Who keeps the layer, as named by whoever created it; None where that is not recorded.
+    owner: Optional[str] = None
 
     @property
     def depth(self):

@@ -647,6 +647,168 @@ def test_removal_reaches_into_other_namespaces(driver, elsewhere):
     assert homes.flaws(driver.home) == []
 
 
+# --- processes that use a mount ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(spawn):
+    """worker(folder, *prefix) starts a process that works in the folder, below a command, until its input ends."""
+
+    def start(folder, *prefix):
+        code = "import os, sys; os.chdir(sys.argv[1]); print('there', flush=True); sys.stdin.read()"
+        command = [*prefix, sys.executable, "-c", code, folder]
+        process = spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "there\n"
+        return process
+
+    return start
+
+
+def pids(users):
+    return [user.pid for user in users]
+
+
+def test_unmounting_names_the_processes_that_use_the_layer(driver, worker, caplog):
+    process = worker(driver.get("box", holder="shop"))
+    assert [(user.pid, user.use) for user in driver.users("box")] == [(process.pid, "cwd")]
+    driver.put("box", holder="shop")
+    assert f"layer box was unmounted while processes use it: {process.pid} (" in caplog.text
+    assert not driver.mounted("box")
+    assert driver.holders("box") == {}
+
+
+def test_unmounting_an_idle_layer_says_nothing(driver, caplog):
+    driver.get("box", holder="shop")
+    assert driver.release("box", "shop") == ()
+    assert caplog.text == ""
+    assert driver.users("box") == ()
+
+
+def test_release_returns_the_processes(driver, worker):
+    process = worker(driver.get("box", holder="shop"))
+    (user,) = driver.release("box", "shop")
+    assert (user.pid, user.namespace) == (process.pid, os.stat("/proc/self/ns/mnt").st_ino)
+    with open(f"/proc/{process.pid}/comm") as source:
+        assert user.command == source.read().rstrip("\n")
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_strict_release_leaves_a_busy_layer_mounted(driver, worker, everybody):
+    process = worker(driver.get("box", holder="shop"))
+    with pytest.raises(LayerInUse, match=f"processes use it: {process.pid} "):
+        driver.release("box", "shop", everybody=everybody, strict=True)
+    assert driver.mounted("box")
+    assert driver.holders("box") == {"shop": 1}
+    process.communicate("", timeout=30)
+    assert driver.release("box", "shop", everybody=everybody, strict=True) == ()
+    assert not driver.mounted("box")
+
+
+def test_strict_release_of_one_holder_of_two_unmounts_nothing(driver, worker):
+    worker(driver.get("box", holder="shop"))
+    driver.get("box", holder="web")
+    assert driver.release("box", "web", strict=True) == ()
+    assert driver.holders("box") == {"shop": 1}
+
+
+def test_a_detached_layer_is_not_removed_from_under_a_process(driver, worker):
+    process = worker(driver.get("box", holder="shop"))
+    driver.put("box", holder="shop")
+    for _again in range(2):
+        with pytest.raises(LayerInUse, match=f"processes use it: {process.pid} "):
+            Driver(driver.home).remove("box", guard=True)
+    process.communicate("", timeout=30)
+    driver.remove("box", guard=True)
+    assert not driver.exists("box")
+    assert homes.flaws(driver.home) == []
+
+
+def test_a_detached_layer_keeps_its_content_while_a_process_uses_it(driver, worker):
+    process = worker(driver.get("box", holder="shop"))
+    driver.put("box", holder="shop")
+    for layer, parent in (("box", "image"), ("image", "base")):
+        with pytest.raises(LayerInUse, match=f"processes use it: {process.pid} "):
+            driver.apply_diff(layer, parent, trees.stream({"new": b""}), replace=True)
+    process.communicate("", timeout=30)
+    driver.apply_diff("box", "image", trees.stream({"new": b""}), replace=True)
+
+
+def test_a_detached_layer_is_remembered_across_mounts(driver, worker):
+    process = worker(driver.get("box", holder="shop"))
+    driver.put("box", holder="shop")
+    driver.get("box", holder="shop")
+    assert driver.release("box", "shop") == driver.users("box")
+    assert pids(driver.users("box")) == [process.pid]
+    with pytest.raises(LayerInUse, match=str(process.pid)):
+        driver.remove("box", guard=True)
+
+
+def test_a_new_mount_that_gets_the_old_device_number_is_not_mistaken(driver, worker):
+    """The kernel gives out the number of an unmounted overlay again."""
+    process = worker(driver.get("box", holder="shop"))
+    device = os.stat(merged(driver)).st_dev
+    driver.put("box", holder="shop")
+    process.communicate("", timeout=30)
+    driver.create_read_write("next", "image")
+    other = worker(driver.get("next", holder="web"))
+    if os.stat(merged(driver, "next")).st_dev == device:
+        assert pids(driver.users("next")) == [other.pid]
+    driver.remove("box", guard=True)
+    assert not driver.exists("box")
+    driver.put_all("next")
+
+
+def test_an_unguarded_removal_asks_nobody(driver, worker):
+    worker(driver.get("box", holder="shop"))
+    driver.remove("box")
+    assert not driver.exists("box")
+
+
+def test_a_process_in_another_mount_namespace_is_seen(driver, worker):
+    """Its copy of the mount is private, so the kernel does not call the mount busy."""
+    path = driver.get("box", holder="shop")
+    process = worker(path, "unshare", "--mount", "--propagation", "private", "--")
+    assert pids(driver.users("box")) == [process.pid]
+    with pytest.raises(LayerInUse, match=f"processes use it: {process.pid} "):
+        driver.release("box", "shop", strict=True)
+    assert driver.mounted("box")
+    (user,) = driver.release("box", "shop")
+    assert user.namespace == os.stat(f"/proc/{process.pid}/ns/mnt").st_ino != os.stat("/proc/self/ns/mnt").st_ino
+    with pytest.raises(LayerInUse, match=str(process.pid)):
+        driver.remove("box", guard=True)
+
+
+def test_a_process_in_the_folder_of_a_base_is_seen(driver, worker):
+    process = worker(driver.get("base", holder="shop"))
+    assert pids(driver.users("base")) == [process.pid]
+    driver.put("base", holder="shop")
+
+
+@pytest.mark.parametrize("use", ["fd", "map"])
+def test_open_and_mapped_files_are_a_use(driver, spawn, use):
+    path = driver.get("box", holder="shop")
+    code = """
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDONLY)
+if sys.argv[2] == "map":
+    held = mmap.mmap(file, 0, prot=mmap.PROT_READ)
+    os.close(file)
+    for name in os.listdir("/proc/self/fd"):  # mmap() keeps a descriptor of its own
+        if int(name) > 2:
+            try: os.close(int(name))
+            except OSError: pass
+print("there", flush=True)
+sys.stdin.read()
+"""
+    process = spawn(
+        [sys.executable, "-c", code, path + "/etc/conf", use], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "there\n"
+    assert [(user.pid, user.use) for user in driver.users("box")] == [(process.pid, use)]
+    process.communicate("", timeout=30)
+    driver.put("box", holder="shop")
+
+
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
@@ -667,11 +829,16 @@ def test_records_are_replaced_whole_and_leave_nothing_beside(real_tmp, name):
     os.mkdir(folder)
     holders = Holders(folder)
     assert holders.read("a") == NOBODY
-    for record in (Record({name: 1, "": 2}, 77), Record({"db": 1}), Record({"db": 1, name: 1}, 78, True)):
+    for record in (
+        Record({name: 1, "": 2}, 77),
+        Record({"db": 1}),
+        Record({"db": 1, name: 1}, 78, True),
+        Record({}, 0, False, (41, 2097153)),
+    ):
         holders.write("a", record)
         assert Holders(folder).read("a") == record
         assert os.path.islink(os.path.join(folder, "a")) == (len(name) < 4000 or name not in record.counts)
-        assert holders.held() == ["a"]
+        assert holders.held() == (["a"] if record.counts else [])
         assert trees.paths_below(str(real_tmp)) == ["holders", "holders/a"]
     holders.write("a", Record({}))
     assert holders.held() == []

@@ -34,6 +34,8 @@ def test_numbers_are_those_of_the_c_headers(real_tmp):
         "sizeof(struct statx)": fs._STATX_SIZE,
         "offsetof(struct statx, stx_attributes)": 8,
         "offsetof(struct statx, stx_attributes_mask)": fs._STATX_MASK_OFFSET,
+        "offsetof(struct statx, stx_dev_major)": fs._STATX_DEVICE_OFFSET,
+        "offsetof(struct statx, stx_dev_minor)": fs._STATX_DEVICE_OFFSET + 4,
         "offsetof(struct statfs, f_type)": 0,
         "sizeof(((struct statfs *)0)->f_type)": fs._F_TYPE.size,
         "sizeof(struct statfs) <= 512": 1,
@@ -42,6 +44,7 @@ def test_numbers_are_those_of_the_c_headers(real_tmp):
         "DT_UNKNOWN": fs.DT_UNKNOWN,
     }
     assert headers.ask(real_tmp, includes, list(expressions)) == list(expressions.values())
+    assert headers.ask(real_tmp, ["linux/fcntl.h"], ["AT_STATX_DONT_SYNC"]) == [fs.AT_STATX_DONT_SYNC]
     renames = headers.ask(real_tmp, ["linux/fs.h"], ["RENAME_NOREPLACE", "RENAME_EXCHANGE"])
     assert renames == [fs.RENAME_NOREPLACE, fs.RENAME_EXCHANGE]
 
@@ -231,3 +234,12 @@ def test_syncfs(folder_fd):
     with pytest.raises(OSError) as refused:
         fs.syncfs(-1)
     assert refused.value.errno == errno.EBADF
+
+
+def test_device_of_a_path(real_tmp):
+    link = real_tmp / "link"
+    link.symlink_to("/proc/self/exe")
+    for path in (real_tmp, "/proc", "/dev/null", link):
+        assert fs.device(str(path)) == os.stat(path).st_dev
+    with pytest.raises(FileNotFoundError):
+        fs.device(str(real_tmp / "none"))
