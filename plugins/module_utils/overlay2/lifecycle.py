@@ -77,8 +77,8 @@ class Lifecycle:
                 self._staging.make_work(staged)
             if diff is not None:
                 native = self._features.native_diff
-                result, _size = self._content.fill(staged, _links(lower), native, diff, diff_id)
-                record = record._replace(diff_id=result.diff_id)
+                result, size = self._content.fill(staged, _links(lower), native, diff, diff_id)
+                record = record._replace(diff_id=result.diff_id, size=size if native else None)
             # With content, one syncfs settles the small files too.
             self._staging.furnish(staged, link, lower, record, sync=diff is None or not self._staging.durable)
             if diff is not None:
@@ -124,7 +124,7 @@ class Lifecycle:
                 lower = self._copy_frame(layer, staged)
                 native = self._content.is_native(layer, parent)
                 result, size = self._content.fill(staged, _links(lower), native, stream, diff_id)
-                record = self._store.record(layer)._replace(diff_id=result.diff_id)
+                record = self._store.record(layer)._replace(diff_id=result.diff_id, size=size if native else None)
                 self._staging.furnish(staged, self._store.link(layer), lower, record, sync=not self._staging.durable)
                 self._staging.settle(staged)
                 with self._runtime.home_lock():

@@ -54,6 +54,8 @@ class LayerRecord(NamedTuple):
     diff_id: Optional[str] = None
     #: Holders are void after a reboot; this name is not.
     owner: Optional[str] = None
+    #: Bytes of the content that was applied, folders not counted.
+    size: Optional[int] = None
 
     def encode(self):
         """The record as the bytes of ``strata.json``."""
@@ -70,10 +72,12 @@ class LayerRecord(NamedTuple):
         if not isinstance(values, dict):
             return cls()
         read_write, diff_id, owner = values.get("read_write"), values.get("diff_id"), values.get("owner")
+        size = values.get("size")
         return cls(
             read_write if isinstance(read_write, bool) else None,
             diff_id if isinstance(diff_id, str) else None,
             owner if isinstance(owner, str) and owner else None,
+            size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
         )
 
 

@@ -33,6 +33,8 @@ class Layer(NamedTuple):
     problems: Tuple[str, ...] = ()
     #: Who keeps the layer, as named by whoever created it; None where that is not recorded.
     owner: Optional[str] = None
+    #: Bytes of its own content, where that was recorded and nobody writes to the layer.
+    size: Optional[int] = None
 
     @property
     def depth(self):

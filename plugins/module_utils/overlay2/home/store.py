@@ -282,6 +282,7 @@ class Store:
             read_write=record.read_write,
             diff_id=record.diff_id,
             owner=record.owner,
+            size=None if record.read_write else record.size,
             problems=tuple(problems),
         )
 

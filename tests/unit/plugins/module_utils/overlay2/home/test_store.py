@@ -512,3 +512,27 @@ def test_an_owner_has_a_name(home, owner):
 @pytest.mark.parametrize("content", [b'{"owner": 7}', b'{"owner": ""}', b'{"owner": null}', b'{"read_write": false}'])
 def test_a_record_without_a_usable_owner_has_none(content):
     assert LayerRecord.decode(content).owner is None
+
+
+# --- how large it is --------------------------------------------------------------------------------------------------
+
+
+def test_a_layer_remembers_the_size_of_its_content(home):
+    made = Driver(home)
+    made.create("base", diff=trees.stream({"a": b"12345", "b/": None, "b/c": b"678"}))
+    made.create("empty", "base")
+    assert {layer.id: layer.size for layer in made.layers()} == {"base": 8, "empty": None}
+    assert made.own_size("base") == 8
+    made.apply_diff("base", "", trees.stream({"a": b"1"}), replace=True)
+    assert made.layer("base").size == made.own_size("base") == 1
+
+
+def test_a_layer_that_is_written_to_has_no_recorded_size(home):
+    made = Driver(home)
+    made.create_read_write("box", diff=trees.stream({"a": b"12345"}))
+    assert made.layer("box").size is None
+
+
+@pytest.mark.parametrize("content", [b'{"size": "7"}', b'{"size": -1}', b'{"size": true}', b'{"size": 1.5}'])
+def test_a_record_without_a_usable_size_has_none(content):
+    assert LayerRecord.decode(content).size is None
