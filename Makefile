@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 CACHE := $(CURDIR)/.cache
+IMPORTER := $(CACHE)/galaxy-importer
 PYTHON ?=
 PYTEST_ARGS ?=
 TARGETS ?=
@@ -59,14 +60,36 @@ test: venv ## Everything: lint, sanity, unit and integration tests, the roles, v
 # --- gates ------------------------------------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: venv ## ruff, ansible-lint at the production profile, changelog, galaxy build
+lint: venv $(IMPORTER)/.installed ## ruff, types, licences, ansible-lint, module docs, changelog, galaxy-importer
 	@status=0; \
 	ruff check --output-format concise . || status=1; \
 	ruff format --check --quiet . || { echo "Run 'ruff format'."; status=1; }; \
+	reuse --no-multiprocessing lint --quiet || { reuse lint --lines; status=1; }; \
 	antsibull-changelog lint || status=1; \
+	antsibull-docs lint-collection-docs --plugin-docs . || status=1; \
 	ansible-lint --profile production || status=1; \
-	ansible-galaxy collection build --force --output-path $(CACHE)/galaxy . || status=1; \
+	$(MAKE) galaxy || status=1; \
 	exit $$status
+
+.PHONY: types
+types: venv ## mypy over the core and the inspector
+	@mypy
+
+# An environment of its own, as it asks for older releases of what ours has.
+$(IMPORTER)/.installed:
+	@$${PYTHON:-$$(scripts/find_python.sh)} -m venv --clear $(IMPORTER)
+	@$(IMPORTER)/bin/python -m pip install --quiet 'galaxy-importer>=0.4.30,<1'
+	@touch $@
+
+.PHONY: galaxy
+galaxy: venv $(IMPORTER)/.installed ## Build the collection's tarball in .cache/galaxy and see that Galaxy would accept it
+	@tarball=$$(python scripts/build_collection.py $(CACHE)/galaxy); cd $(CACHE)/galaxy; log=importer.log; \
+	PATH=$(IMPORTER)/bin:$$PATH python -m galaxy_importer.main "$$tarball" >$$log 2>&1 || { cat $$log; exit 1; }; \
+	if grep -E '^(WARNING|ERROR)' $$log; then exit 1; fi; echo "galaxy-importer accepts $$tarball"
+
+.PHONY: docs
+docs: venv $(VENV)/.docs-installed ## Build the collection's site in .cache/docs; warnings are errors
+	@python scripts/build_docs.py
 
 .PHONY: sanity
 sanity: venv ## ansible-test sanity on every Python found (CORES="2.18 2.21" for other ansible-cores)
@@ -102,5 +125,5 @@ changelog: venv ## Render CHANGELOG.rst from changelogs/fragments
 
 .PHONY: clean
 clean: ## Remove what the targets above made in this folder
-	rm -rf $(VENV) .cache .collections .ansible build dist *.egg-info .pytest_cache .ruff_cache tests/output
+	rm -rf $(VENV) .cache .collections .ansible build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache tests/output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import build_collection
 import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,17 +82,9 @@ def link_pythons() -> None:
         (folder / f"python{version}").symlink_to(path)
 
 
-def tracked_files() -> list[str]:
-    """The files that git knows or would add, relative to the checkout."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-    names = os.fsdecode(output).split("\0")
-    return sorted({name for name in names if name and os.path.lexists(ROOT / name)})
-
-
 def copy_checkout() -> None:
     """Bring the copy in line with the checkout, leaving times alone so that caches by time stay valid."""
-    names = tracked_files()
+    names = build_collection.tracked_files("--others", "--exclude-standard")
     wanted = set(names)
     if COPY.exists():
         for path in sorted(COPY.rglob("*"), reverse=True):

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 import re
 import subprocess
-import sysconfig
+import sys
 import tarfile
 from pathlib import Path
 
@@ -17,28 +17,57 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(file.stem for file in (ROOT / "plugins/modules").glob("[!_]*.py"))
+GALAXY = yaml.safe_load((ROOT / "galaxy.yml").read_text())
 RUNTIME = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())
+
+
+sys.path.insert(0, str(ROOT / "scripts"))
+build_collection = importlib.import_module("build_collection")
+
+# What tools, editors and people leave in a checkout.
+LITTER = (
+    ".benchmarks/Linux-CPython/0001.json",
+    ".coverage",
+    ".hypothesis/unicode_data/charmap.json",
+    ".mypy_cache/3.11/x.json",
+    ".venv/bin/python",
+    "__pycache__/x.pyc",
+    "build/lib/overlay2/__init__.py",
+    "htmlcov/index.html",
+    "importer_result.json",
+    "plugins/module_utils/overlay2/__pycache__/units.cpython-311.pyc",
+    "README.md.orig",
+    "strata_overlay2.egg-info/PKG-INFO",
+    "strata-overlay2-0.0.1.tar.gz",
+    "venv/bin/python",
+)
 
 
 @pytest.fixture(scope="module")
 def files_in_git():
-    """What git knows or would add, relative to the checkout; the test is void where there is no repository."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if done.returncode:
+    """The tracked files, relative to the checkout; the test is void where there is no repository."""
+    try:
+        return set(build_collection.tracked_files())
+    except subprocess.CalledProcessError:
         pytest.skip("not in a git repository")
-    return {name for name in os.fsdecode(done.stdout).split("\0") if name and (ROOT / name).exists()}
 
 
 @pytest.fixture(scope="module")
-def tarball(tmp_path_factory):
-    """The names of the files in the archive that `ansible-galaxy collection build` makes of this checkout."""
+def tarball(tmp_path_factory, files_in_git):
+    """The names of the files in the archive that `ansible-galaxy collection build` makes of a littered checkout."""
     folder = tmp_path_factory.mktemp("galaxy")
-    program = os.path.join(sysconfig.get_path("scripts"), "ansible-galaxy")
-    command = [program, "collection", "build", "--output-path", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
-    (path,) = folder.glob("*.tar.gz")
-    assert path.name == "strata-overlay2-{}.tar.gz".format(yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"])
+    checkout = folder / "checkout"
+    build_collection.copy_tracked(checkout)
+    for name in LITTER:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("litter")
+    path = build_collection.build(checkout, folder)
+    assert path.name == f"strata-overlay2-{GALAXY['version']}.tar.gz"
+    return file_names(path)
+
+
+def file_names(path):
+    """The files in a tarball."""
     with tarfile.open(path) as archive:
         return {member.name for member in archive if not member.isdir()}
 
@@ -53,16 +82,27 @@ def test_requires_ansible_is_a_full_version():
 
 
 def test_sanity_ignores_nothing():
-    oldest = int(RUNTIME["requires_ansible"].split(".")[1])
-    files = sorted((ROOT / "tests/sanity").glob("ignore-*.txt"))
-    assert files[0].name == f"ignore-2.{oldest}.txt"
-    assert len(files) >= 2
-    for file in files:
-        assert file.read_text() == ""
+    """Galaxy's importer warns of an ignore file, and ansible-test needs none."""
+    assert list((ROOT / "tests/sanity").glob("ignore-*.txt")) == []
+
+
+def test_addresses_have_one_base():
+    """They are set when the project is published, all together: docs/releases.md says how."""
+    base = GALAXY["homepage"]
+    addresses = {GALAXY[key] for key in ("repository", "documentation", "issues")}
+    for name in ("pyproject.toml", "docs/docsite/links.yml"):
+        addresses |= set(re.findall(r"https://[^\s\"']*\.example[^\s\"']*", (ROOT / name).read_text()))
+    assert {address for address in addresses if address != base and not address.startswith(base + "/")} == set()
+
+
+def test_addresses_stand_in_few_places(files_in_git):
+    host = "https://" + GALAXY["homepage"].split("/")[2]
+    files = {name for name in files_in_git if host.encode() in (ROOT / name).read_bytes()}
+    assert files == {"galaxy.yml", "pyproject.toml", "docs/docsite/links.yml"}
 
 
 def test_tags_are_few_and_lower_case():
-    tags = yaml.safe_load((ROOT / "galaxy.yml").read_text())["tags"]
+    tags = GALAXY["tags"]
     assert len(tags) <= 20
     assert all(re.fullmatch(r"[a-z0-9]+", tag) for tag in tags)
     assert {"storage", "linux", "tools", "infrastructure"} & set(tags)
@@ -79,7 +119,7 @@ def test_tarball_holds_what_ansible_needs(tarball, files_in_git):
 
 
 def test_tarball_holds_nothing_else(tarball, files_in_git):
-    """Git-ignored files are not left out by themselves, and a virtual environment would be 100 MB."""
+    """Files that git ignores are not left out by themselves, and a virtual environment would be 100 MB."""
     assert tarball - files_in_git == {"MANIFEST.json", "FILES.json"}
     unwanted = (
         "tui/",
@@ -98,6 +138,12 @@ def test_tarball_holds_nothing_else(tarball, files_in_git):
     assert not {"pyproject.toml", "Makefile", "bindep.txt", "ansible.cfg", "tests/conftest.py"} & tarball
 
 
+def test_the_release_is_built_from_what_git_tracks(tarball, tmp_path):
+    program = [sys.executable, ROOT / "scripts/build_collection.py", tmp_path]
+    done = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True)
+    assert file_names(done.stdout.strip()) == tarball
+
+
 def test_no_file_names_a_registry_host(files_in_git):
     """Where packages and images come from is the configuration of the machine, never this project's."""
     hosts = [
@@ -112,6 +158,15 @@ def test_no_file_names_a_registry_host(files_in_git):
     ]
     pattern = re.compile("|".join(map(re.escape, hosts)).encode())
     assert sorted(name for name in files_in_git if pattern.search((ROOT / name).read_bytes())) == []
+
+
+def test_the_changelog_lists_all_modules():
+    """`make changelog` renders it; antsibull-changelog's own lint does not miss a module."""
+    releases = yaml.safe_load((ROOT / "changelogs/changelog.yaml").read_text())["releases"].values()
+    listed = [module["name"] for release in releases for module in release.get("modules", ())]
+    assert sorted(listed) == MODULES
+    page = (ROOT / "CHANGELOG.rst").read_text()
+    assert [name for name in MODULES if f"- strata.overlay2.{name} - " not in page] == []
 
 
 def test_changelog_fragments_are_there():
