@@ -44,11 +44,14 @@ def test_package_list_equals_the_folders():
     assert listed == found
 
 
-def test_tui_is_installed_once_it_is_there():
-    settings = pyproject()
-    is_there = (ROOT / "tui/__init__.py").exists()
-    assert ("overlay2_tui" in settings["tool"]["setuptools"]["package-dir"]) == is_there
-    assert ("overlay2-tui" in settings["project"].get("scripts", {})) == is_there
+def test_package_data_is_there():
+    """`py.typed` tells type checkers to read our annotations, and stubs and style sheets lie beside the modules."""
+    settings = pyproject()["tool"]["setuptools"]
+    for package, folder in settings["package-dir"].items():
+        found = {file for pattern in settings["package-data"][package] for file in (ROOT / folder).glob(pattern)}
+        assert ROOT / folder / "py.typed" in found
+        others = {file for file in (ROOT / folder).rglob("*") if file.is_file() and file.suffix not in (".py", ".pyc")}
+        assert others == found
 
 
 def test_a_target_needs_nothing_but_python():
@@ -143,7 +146,7 @@ def test_file_heads_name_the_licence():
         gpl = file.is_relative_to(ROOT / "plugins/modules") or file.is_relative_to(ROOT / "plugins/doc_fragments")
         licence = "GPL-3.0-or-later" if gpl else "BSD-2-Clause"
         owner = "Copyright (c) 2026, The strata.overlay2 authors"
-        wanted = [owner, f"SPDX-License-Identifier: {licence}"]
+        wanted = [owner, "SPDX-License" + f"-Identifier: {licence}"]  # apart, as `reuse lint` takes it for this file's
         if gpl:  # ansible-test looks for it there; elsewhere it would only be sent along with each module
             wanted.append(f"GNU General Public License v3.0+ (see LICENSES/{licence}.txt")
         wrong += [f"{file.relative_to(ROOT)}: {text}" for text in wanted if text not in head]
