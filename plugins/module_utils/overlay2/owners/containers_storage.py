@@ -16,20 +16,14 @@ layers, with no lock in between, so a young layer that nothing refers to may be 
 from __future__ import annotations
 
 import datetime
-import glob
 import json
 import os
 import re
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from ..home.layout import read_small
-from .files import Unreadable, json_of
+from . import storage_conf
+from .files import Unreadable, json_of, names_in
 from .records import CONTAINER, IMAGE, LAYER, LIKELY, Claims, Evidence, Owner
-
-_CONFIGURATION = ("/usr/share/containers/storage.conf", "/etc/containers/storage.conf")
-_RUN_ROOT = re.compile(rb'^\s*runroot\s*=\s*"([^"]+)"', re.MULTILINE)
-_OTHER_STORES = re.compile(rb"^\s*additionalimagestores\s*=\s*\[([^\]]*)\]", re.MULTILINE)
-_QUOTED = re.compile(rb'"([^"]+)"')
 
 
 class Record(NamedTuple):
@@ -47,14 +41,14 @@ class Record(NamedTuple):
 class Places:
     """Where a containers/storage keeps its files.
 
-    :param home: its overlay folder (str).
+    :param home: its overlay folder.
     """
 
-    def __init__(self, home):
-        real = os.path.realpath(home)
-        self.root, driver = os.path.split(real)
+    def __init__(self, home: str) -> None:
+        self.home = os.path.realpath(home)
+        self.root, self._driver = os.path.split(self.home)
         self.layers, self.images, self.containers = (
-            os.path.join(self.root, "%s-%s" % (driver, what)) for what in ("layers", "images", "containers")
+            os.path.join(self.root, "%s-%s" % (self._driver, what)) for what in ("layers", "images", "containers")
         )
         self.locks = [
             os.path.join(folder, name)
@@ -62,26 +56,31 @@ class Places:
                 (self.layers, "layers.lock"), (self.images, "images.lock"), (self.containers, "containers.lock")
             )
         ]  # fmt: skip
-        self._driver = driver
 
     @property
-    def exist(self):
-        """Whether a containers/storage has been at work here (bool)."""
+    def exist(self) -> bool:
+        """Whether a containers/storage has been at work here."""
         return os.path.isdir(self.layers)
 
-    def files(self, what):
-        """Paths (list of str) of the JSON files of ``what``: layers, images or containers."""
-        folders = {"layers": self.layers, "images": self.images, "containers": self.containers}
-        found = [os.path.join(folders[what], what + ".json")]
-        if what != "images":
-            volatile = "volatile-%s.json" % what
-            found.append(os.path.join(folders[what], volatile))
-            found += [os.path.join(root, "%s-%s" % (self._driver, what), volatile) for root in _run_roots()]
-        return found
+    def files(self, what: str) -> list[str]:
+        """Paths of the JSON files of ``what`` in the graph root: layers, images or containers."""
+        folder = {"layers": self.layers, "images": self.images, "containers": self.containers}[what]
+        names = [what + ".json"] + (["volatile-%s.json" % what] if what != "images" else [])
+        return [os.path.join(folder, name) for name in names]
 
-    def indexes(self):
-        """Files (list of str) of which one changes when an owner comes or goes."""
-        return [path for what in ("layers", "images", "containers") for path in self.files(what)]
+    def volatile(self, what: str, run_root: str) -> str:
+        """Path of the JSON file that a transient store keeps of ``what``, layers or containers, in a run root."""
+        return os.path.join(run_root, "%s-%s" % (self._driver, what), "volatile-%s.json" % what)
+
+    def run_roots(self) -> tuple[list[storage_conf.RunRoot], list[Unreadable]]:
+        """Run roots that may be this store's, and what hides others."""
+        return storage_conf.run_roots(self.root, self._driver)
+
+    def indexes(self) -> list[str]:
+        """Files of which one changes when an owner comes or goes."""
+        kinds, (roots, _failed) = ("layers", "containers"), self.run_roots()
+        found = [path for what in (*kinds, "images") for path in self.files(what)]
+        return found + [self.volatile(what, each.path) for each in roots for what in kinds]
 
 
 def claims(home, now, grace):
@@ -94,9 +93,15 @@ def claims(home, now, grace):
     found = Claims()
     found.looked_at = tuple(Evidence(path) for path in places.files("layers")[:2])
     found.unreferenced_certainty = LIKELY
-    records = _layers(places, found)
+    run_roots, failed = places.run_roots()
+    for error in failed:
+        found.doubt_all(error.problem)
+    records = _layers(places, run_roots, found)
     referred = set()
-    for owner, layers in _owners(places, found):
+    containers = set()
+    for owner, layers in _owners(places, run_roots, found):
+        if owner.kind == CONTAINER:
+            containers.add(owner.id)
         for layer in layers:
             found.own(layer, owner)
             referred.add(layer)
@@ -107,10 +112,37 @@ def claims(home, now, grace):
             found.own(record.id, Owner(LAYER, record.id, record.names, "named", evidence=(Evidence(record.path),)))
             referred.add(record.id)
     _refer_down(referred, records)
+    doubt = _kept_elsewhere(places, run_roots, containers)
+    if doubt:
+        found.doubt_records(doubt)
     for record in records.values():
         if record.id not in referred:
             _note_unreferenced(found, record, places, now, grace)
     return found
+
+
+def _kept_elsewhere(places, run_roots, containers):
+    """Why the records of some containers may be where nobody looks, as a clause; "" if they can't be.
+
+    A transient store has them, and the lock for them, below a run root that only its engine may know. Each engine has
+    a folder for each of its containers in the graph root all the same (store.go, ContainerDirectory).
+    """
+    lock = os.path.join(places.containers, "containers.lock")
+    if not os.path.exists(lock) and not any(
+        each.is_ours
+        and os.path.exists(os.path.join(os.path.dirname(places.volatile("containers", each.path)), "containers.lock"))
+        for each in run_roots
+    ):
+        return "the store keeps its containers on record elsewhere, as %s is missing" % lock
+    try:
+        names = names_in(places.containers)
+    except Unreadable as error:
+        return "the containers of the store can't be listed: %s" % (error.problem,)
+    for name in names:
+        folder = os.path.join(places.containers, name)
+        if name not in containers and os.path.isdir(folder):
+            return "the container of the folder %s is on record elsewhere, or was not removed to its end" % folder
+    return ""
 
 
 def _note_unreferenced(found, record, places, now, grace):
@@ -135,18 +167,25 @@ def _refer_down(referred, records):
             pending.append(record.parent)
 
 
-def _layers(places, found):
+def _layers(places, run_roots, found):
     """The records of all layers: dict of id to :class:`Record`."""
     records: Dict[str, Record] = {}
-    for path in places.files("layers"):
+    outside = [places.volatile("layers", each.path) for each in run_roots]
+    for path in (*places.files("layers"), *outside):
         for entry in _entries(path, found.doubt_all):
             try:
                 record = _record(entry, path)
             except (TypeError, KeyError, AttributeError, ValueError):
                 found.doubt_all(Unreadable(path, "has an entry that can't be understood").problem)
                 continue
-            records[record.id] = record
+            if path not in outside or _is_here(places, record.id):
+                records[record.id] = record
     return records
+
+
+def _is_here(places, layer):
+    """Whether a layer that a run root has on record is one of this store: other stores may have that run root too."""
+    return bool(layer) and "/" not in layer and os.path.isdir(os.path.join(places.home, layer))
 
 
 def _record(entry, path):
@@ -161,7 +200,7 @@ def _record(entry, path):
     )
 
 
-def _owners(places, found):
+def _owners(places, run_roots, found):
     """(owner, ids of the layers it needs itself) of every image and container."""
     for path in places.files("images"):
         for entry in _entries(path, found.doubt_all):
@@ -173,13 +212,16 @@ def _owners(places, found):
                 continue
             evidence = (Evidence(path, "%s.layer" % id),)
             yield Owner(IMAGE, id, names, "tagged" if names else "dangling", evidence=evidence), [*filter(None, layers)]
-    for path in places.files("containers"):
+    outside = [places.volatile("containers", each.path) for each in run_roots]
+    for path in (*places.files("containers"), *outside):
         for entry in _entries(path, found.doubt_all):
             try:
                 id, layer = _text(entry["id"]), _text(entry.get("layer") or "")
                 names = tuple(map(_text, entry.get("names") or ())) or _name_in(entry.get("metadata"))
             except (TypeError, KeyError, AttributeError):
                 found.doubt_all(Unreadable(path, "has an entry that can't be understood").problem)
+                continue
+            if path in outside and not _is_here(places, layer):
                 continue
             evidence = (Evidence(path, "%s.layer" % id),)
             yield Owner(CONTAINER, id, names, "unmounted", evidence=evidence), [layer] if layer else []
@@ -221,25 +263,7 @@ def _seconds(text):
         return None
 
 
-def other_homes(home):
-    """Homes of the read-only stores that layers of this one may stand on (list of str): ``additionalimagestores``."""
-    driver = os.path.basename(os.path.realpath(home))
-    found = [_QUOTED.findall(stores) for content in _configurations() for stores in _OTHER_STORES.findall(content)]
-    return [os.path.join(os.fsdecode(store), driver) for stores in found for store in stores]
-
-
-def _run_roots():
-    """Folders where a transient store may keep its volatile files; one that belongs to another store does no harm."""
-    found = ["/run/containers/storage", *glob.glob("/run/user/*/containers")]
-    found += [os.fsdecode(root) for content in _configurations() for root in _RUN_ROOT.findall(content)]
-    return list(dict.fromkeys(found))
-
-
-def _configurations():
-    """Contents (bytes) of the configuration files of containers/storage that can be read."""
-    for path in (*_CONFIGURATION, os.environ.get("CONTAINERS_STORAGE_CONF")):
-        if path:
-            try:
-                yield read_small(path) or b""
-            except OSError:
-                continue
+def other_homes(home: str) -> list[str]:
+    """Homes of the stores that layers of this one may stand on: ``imagestore`` and ``additionalimagestores``."""
+    root, driver = os.path.split(os.path.realpath(home))
+    return [os.path.join(store, driver) for store in storage_conf.other_stores(root)]

@@ -6,29 +6,38 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 
 from ..errors import printable
-from ..home.layout import read_small
 from .records import Problem
 
 
 class Unreadable(Exception):
     """A record can't be understood; ``problem`` is the :class:`~.records.Problem`."""
 
-    def __init__(self, path, message):
+    def __init__(self, path: str, message: str) -> None:
         self.problem = Problem(printable(path), message)
         super().__init__(str(self.problem))
 
 
-def _content(path):
-    """What a small file holds (bytes); None where it is missing.
+def content_of(path: str) -> bytes | None:
+    """Content of a small file, None if it is missing. A pipe or a device in its place does not hold the reader up.
 
-    :raises Unreadable: it can't be read.
+    :raises Unreadable: it can't be read, or is not a regular file.
     """
     try:
-        return read_small(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise Unreadable(path, "can't be read: %s" % error.strerror) from error
+    with open(descriptor, "rb") as source:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Unreadable(path, "is not a regular file")
+        try:
+            return source.read()
+        except OSError as error:
+            raise Unreadable(path, "can't be read: %s" % error.strerror) from error
 
 
 def text_of(path):
@@ -36,7 +45,7 @@ def text_of(path):
 
     :raises Unreadable: it is empty, no text, or can't be read.
     """
-    content = _content(path)
+    content = content_of(path)
     if content is None:
         return None
     try:
@@ -54,7 +63,7 @@ def json_of(path, kind):
     :param kind: the type it must be: dict or list.
     :raises Unreadable: it is something else, or can't be read.
     """
-    content = _content(path)
+    content = content_of(path)
     if content is None:
         return None
     return parsed(path, content, kind)

@@ -163,6 +163,11 @@ class Claims:
         self.doubt_unrecorded(problem)
         self.doubt_unreferenced(problem)
 
+    def doubt_records(self, reason: str) -> None:
+        """Records may be missing here that could name, or refer to, any layer."""
+        self.unrecorded_doubt = self.unrecorded_doubt or "a record of it may be elsewhere: " + reason
+        self.unreferenced_doubt = self.unreferenced_doubt or "what refers to it may be on record elsewhere: " + reason
+
     def doubt_unreferenced(self, problem):
         """A record is unreadable that could refer to any layer on record."""
         self.problems.append(problem)

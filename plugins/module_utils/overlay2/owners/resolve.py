@@ -116,7 +116,11 @@ class _Resolver:
 
     def _read_claims(self):
         if self._engine == DOCKERD:
-            return dockerd.claims(self._driver.home)
+            found = dockerd.claims(self._driver.home)
+            others = containers_storage.Places(self._driver.home)
+            if others.exist:
+                found.doubt_records("containers/storage has its own, in %s" % others.layers)
+            return found
         if self._engine == CONTAINERS_STORAGE:
             return containers_storage.claims(self._driver.home, self._now, self._grace)
         claims = Claims()

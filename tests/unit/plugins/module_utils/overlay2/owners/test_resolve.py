@@ -183,6 +183,13 @@ def test_a_build_step_without_its_folder_is_missing(docker):
     assert list(resolve(docker).missing) == ["x" * 25]
 
 
+def test_records_of_two_engines_make_nothing_garbage(docker):
+    """As where Podman was given dockerd's data root."""
+    os.mkdir(docker.beside("overlay2-layers"))
+    found = kinds(docker)
+    assert (found["lost"], found["orphan"]) == ("unknown", "unknown")
+
+
 def test_unknown_layers_keep_what_they_stand_on(docker):
     with open(docker.path("lost", "strata.json"), "w") as target:
         target.write("no record of ours")
