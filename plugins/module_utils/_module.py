@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What stands between a task and the driver: shared arguments, errors and warnings, records as plain data.
+"""What all modules share: arguments, opening the home, errors and warnings, records as plain data.
 
 Private to this collection.
 """
@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from . import _zip_imports  # first, it speeds up those below  # noqa: F401  # pylint: disable=unused-import
+from . import _fast_zipimport
+
+_fast_zipimport.install()
+
 from .overlay2.basedriver import BaseDriver
 from .overlay2.errors import HINTS, LayerNotFound, Overlay2Error
 from .overlay2.home.layout import check_id
@@ -27,19 +31,19 @@ DRIVER_ARGUMENTS = {
 class DriverModule(AnsibleModule):
     """A module that opens a home. All of them support check mode.
 
-    :param arguments: the module's own arguments (dict), beside :data:`DRIVER_ARGUMENTS`.
-    :param driver: class of the driver; the base is enough to manage layers, and what it lacks is not sent.
-    :param kwargs: what else AnsibleModule takes.
+    :param arguments: the module's own arguments, beside :data:`DRIVER_ARGUMENTS`.
+    :param driver: class of the driver; the base is enough to manage layers, and keeps the diff code off the wire.
+    :param kwargs: passed on to AnsibleModule.
     """
 
-    def __init__(self, arguments, driver=BaseDriver, **kwargs):
+    def __init__(self, arguments: dict[str, Any], driver: type[BaseDriver] = BaseDriver, **kwargs: Any) -> None:
         self._driver = driver
         super().__init__(argument_spec=dict(DRIVER_ARGUMENTS, **arguments), supports_check_mode=True, **kwargs)
 
-    def run(self, job):
-        """Call ``job(module)`` and end with the result (dict) that it returns, or with the driver's error.
+    def run(self, job: Callable[[DriverModule], dict[str, Any]]) -> NoReturn:
+        """Call ``job(module)`` and end with the result that it returns, or with the driver's error.
 
-        What the driver logs as a warning becomes a warning of the task.
+        Warnings that the driver logs become warnings of the task.
         """
         log, handler = logging.getLogger("overlay2"), _TaskWarnings(self)
         log.addHandler(handler)
@@ -53,11 +57,11 @@ class DriverModule(AnsibleModule):
         finally:
             log.removeHandler(handler)
 
-    def open_driver(self, read_only=None, make_home=False):
+    def open_driver(self, read_only: bool | None = None, make_home: bool = False) -> Any:
         """The driver of the home that the task names.
 
-        :param read_only: (bool) None means: in check mode.
-        :param make_home: (bool) whether a missing home is made. If not, and in check mode, the answer is None for one.
+        :param read_only: None means: in check mode.
+        :param make_home: create a missing home. Without it, and in check mode, None is returned for a missing home.
         :raises Overlay2Error: the home can't be used.
         """
         home, options = self.params["home"], self.params["options"]
@@ -66,8 +70,8 @@ class DriverModule(AnsibleModule):
             return None
         return self._driver(home, options, read_only=read_only)
 
-    def require_layer(self, driver):
-        """The record of the layer that the task names; in check mode None where it is missing, with a warning.
+    def require_layer(self, driver: BaseDriver | None) -> Any:
+        """The record of the layer that the task names; in check mode None if it is missing, with a warning.
 
         :raises LayerNotFound: it is missing.
         """
@@ -84,43 +88,43 @@ class DriverModule(AnsibleModule):
             self.missing_in_check_mode("the layer %s" % layer_id)
         return layer
 
-    def missing_in_check_mode(self, what):
-        """Warn that check mode counts on an earlier task for what is not there."""
-        self.warn("%s does not exist; check mode takes it that an earlier task makes it" % what)
+    def missing_in_check_mode(self, what: str) -> None:
+        """Warn that check mode relies on an earlier task for something that is missing."""
+        self.warn("%s does not exist; assuming that an earlier task creates it (check mode)" % what)
 
-    def add_path_info(self, kwargs):
-        """Leave results as they are: Ansible would add owner, mode and size of a ``path`` or ``dest``, over our own."""
+    def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Leave results unchanged: Ansible would add owner, mode and size of a ``path`` or ``dest``, over our own."""
         return kwargs
 
 
 class _TaskWarnings(logging.Handler):
     """Passes each of the driver's warnings on to the user, once."""
 
-    def __init__(self, module):
+    def __init__(self, module: AnsibleModule) -> None:
         super().__init__(logging.WARNING)
         self._module = module
-        self._seen = set()
+        self._seen: set[str] = set()
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if text not in self._seen:
             self._seen.add(text)
             self._module.warn(text)
 
 
-def failure(error):
-    """What ``fail_json`` says of a driver error (dict): the sentence, and its parts for a play to act on."""
+def failure(error: Overlay2Error) -> dict[str, Any]:
+    """Arguments of ``fail_json`` for a driver error: the sentence, and its parts for a play to act on."""
     return {
         "msg": str(error),
         "error": type(error).__name__,
-        "layer": error.layer,
-        "path": error.path,
+        "layer_id": error.layer,
+        "error_path": error.path,
         "remedy": error.remedy,
     }
 
 
-def find_layer(driver, layer_id):
-    """The layer's record, or None where there is no such layer or (``driver`` is None) no home.
+def find_layer(driver: BaseDriver | None, layer_id: str) -> Any:
+    """The layer's record, or None if there is no such layer or (``driver`` is None) no home.
 
     :raises InvalidLayerId: no layer can have that id.
     """
@@ -130,17 +134,16 @@ def find_layer(driver, layer_id):
     return driver.layer(layer_id)
 
 
-def plain_text(path):
-    """A path (str) as JSON can carry it: a byte that is no UTF-8 becomes ``\\udcXX``."""
+def plain_text(path: str) -> str:
+    """A path as JSON can carry it: a byte that is not UTF-8 becomes ``\\udcXX``."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def layer_record(home, layer, size=None):
-    """A layer as the modules return it (dict of plain data).
+def layer_record(home: str, layer: Any, size: int | None = None) -> dict[str, Any]:
+    """A layer as the modules return it.
 
-    :param home: the home (str).
     :param layer: the driver's record.
-    :param size: bytes of the layer's own content (int), None where nobody counted.
+    :param size: bytes of the layer's own content if they were counted, else the recorded size is returned.
     """
     folder = os.path.join(home, layer.id)
     return {
@@ -154,14 +157,15 @@ def layer_record(home, layer, size=None):
         "link": layer.link,
         "committed": layer.committed,
         "read_write": layer.read_write,
-        "size": size,
+        "owner": layer.owner,
+        "size": layer.size if size is None else size,
         "diff_id": layer.diff_id,
         "quota": quota_record(layer.quota),
     }
 
 
-def finding_record(finding):
-    """A finding of ``health`` as the modules return it (dict)."""
+def finding_record(finding: Any) -> dict[str, Any]:
+    """A finding of ``health`` as the modules return it."""
     return {
         "code": finding.code,
         "severity": finding.severity,
@@ -173,6 +177,11 @@ def finding_record(finding):
     }
 
 
-def quota_record(usage):
-    """A quota as the modules return it (dict of int, sizes in bytes), or None."""
+def user_records(users: Any) -> list[dict[str, Any]]:
+    """Processes that use a layer as the modules return them."""
+    return [user._asdict() for user in users]
+
+
+def quota_record(usage: Any) -> dict[str, Any] | None:
+    """A quota as the modules return it (sizes in bytes), or None."""
     return None if usage is None else dict(usage._asdict())

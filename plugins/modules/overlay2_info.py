@@ -320,18 +320,18 @@ error:
   returned: failure of the driver
   type: str
   sample: NotSupported
-layer:
-  description: The layer's id, where the error is about one; else null.
+layer_id:
+  description: The layer that the error is about; null if it is not about a layer.
   returned: failure of the driver
   type: str
   sample: shop-run
-path:
-  description: The file or folder that the error is about; null if it is about none.
+error_path:
+  description: The file or folder that the error is about; null if there is none.
   returned: failure of the driver
   type: str
   sample: /var/lib/overlay2
 remedy:
-  description: What to do about the error; null where that is not known.
+  description: What to do about the error; null if that is not known.
   returned: failure of the driver
   type: str
   sample: Run as root, or inside a user namespace

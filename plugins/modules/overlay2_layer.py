@@ -11,9 +11,10 @@ module: overlay2_layer
 short_description: Create, fill and remove layers of an overlay2 home
 version_added: 0.1.0
 description:
-  - Creates a layer, on top of another one or as a base, and fills it from a tar archive.
-  - A layer appears whole or not at all, content included, and remembers the diff ID of what was applied to it.
-    That is how a second run knows that there is nothing to do, without reading the archive where O(digest) is given.
+  - Creates a layer, either as a base or on top of another layer, and fills it from a tar archive.
+  - A layer, including its content, is created completely or not at all. It records the diff ID of the archive that was
+    applied to it, so a second run changes nothing. With O(digest), the second run does not even read the archive.
+  - If several tasks create the same layer at the same time, one of them does and the others report no change.
 author:
   - The strata.overlay2 authors (@strata-overlay2)
 extends_documentation_fragment:
@@ -24,8 +25,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - A O(parent) or O(src) that does not exist is a warning in check mode, as an earlier task may be about to make
-        it.
+      - If O(parent) or O(src) does not exist, check mode warns and assumes that an earlier task creates it.
   diff_mode:
     support: full
   idempotent:
@@ -33,56 +33,70 @@ attributes:
 options:
   id:
     description:
-      - The layer's name within the home; a single folder name.
+      - The name of the layer. It must be usable as the name of a single folder.
     type: str
     required: true
   state:
     description:
-      - V(present) sees to it that the layer exists, with the parent, kind, content and quota that are given. What is
-        not given is not compared.
-      - V(absent) sees to it that there is no such layer. A layer that others stand on, or that somebody holds, is
-        refused and they are named.
+      - V(present) ensures that the layer exists and has the given parent, kind, content, quota and owner. Options that
+        are not given are not compared.
+      - V(absent) ensures that the layer does not exist. The module refuses to remove a layer that is the parent of
+        another layer, is held or mounted, or is used by a process, and names them.
     type: str
     choices: [present, absent]
     default: present
   parent:
     description:
       - The layer below. It must exist.
-      - Without it, a new layer is a base. An empty string says so of an existing one too.
-      - A layer's parent never changes; O(force) makes the layer anew.
+      - Without this option, a new layer is a base. Use an empty string to require that an existing layer is a base.
+      - The parent of an existing layer cannot be changed. With O(force), the layer is removed and created anew.
     type: str
   read_write:
     description:
-      - V(true) creates a layer to be written to through its mount, V(false) one to build others on.
-        When not given, a new layer is of the second kind.
-      - A layer whose kind is not recorded, such as one that dockerd made, passes for both.
+      - V(true) creates a layer that is written to through its mount, V(false) a layer to build other layers on. The
+        default for a new layer is V(false).
+      - A layer whose kind is not recorded, for example one that dockerd created, matches both values.
     type: bool
   src:
     description:
-      - An archive on the target that becomes the content of the layer, with OCI whiteouts honoured.
-      - A tar, plain or compressed by gzip, bzip2, xz or zstd. For zstd the target needs Python 3.14, the
+      - Path of an archive on the target that becomes the content of the layer. OCI whiteouts are applied.
+      - A tar file, uncompressed or compressed with gzip, bzip2, xz or zstd. For zstd the target needs Python 3.14, the
         C(backports.zstd) package or the C(zstd) program.
     type: path
   digest:
     description:
-      - The diff ID that the content must have, C(sha256:) and 64 hexadecimal digits. This is the digest of the
-        I(uncompressed) tar, as an image's configuration lists it.
-      - With O(src), the archive is verified while it is applied, and it is not read at all where the layer has that
-        diff ID already.
-      - Without O(src), the layer's recorded diff ID must be this one.
+      - The diff ID that the content must have, C(sha256:) followed by 64 hexadecimal digits. This is the digest of the
+        I(uncompressed) tar, as listed in the configuration of an image.
+      - With O(src), the archive is verified while it is applied. It is not read if the layer has that diff ID already.
+      - Without O(src), the recorded diff ID of the layer must be this one.
     type: str
   size:
     description:
-      - The quota of a read-write layer, such as V(10G) or V(512M), in units of 1024. V(0) lifts it.
-      - Needs XFS mounted with C(pquota) below the home.
+      - The quota of a read-write layer, such as V(10G) or V(512M), in units of 1024. V(0) removes the limit.
+      - Requires that the home is on XFS mounted with C(pquota).
     type: str
+  owner:
+    description:
+      - The name of whoever keeps the layer, for example an application. Unlike a holder of
+        M(strata.overlay2.overlay2_mount), it is stored with the layer and survives a reboot.
+      - A new layer gets this owner. An existing layer without an owner gets it as well, unless another program created
+        the layer.
+      - An existing layer of another owner keeps its owner. If the task would have to change or remove that layer, it
+        fails unless O(force=true).
+    type: str
+  measure:
+    description:
+      - Whether to count the bytes of the layer's own content for RV(layer.size) if they are not recorded. This reads
+        every folder of the layer.
+    type: bool
+    default: false
   force:
     description:
-      - With O(state=present), replaces other content than O(src)'s, and removes and makes anew a layer whose O(parent)
-        or O(read_write) differ. What was in the layer is lost. A layer that others stand on, or that somebody holds, is
-        refused all the same.
-      - With O(state=absent), removes the layer whoever stands on it or holds it. The layers above it can't be mounted
-        any more.
+      - With O(state=present), replaces the content if it is not that of O(src), and removes and creates anew a layer
+        whose O(parent) or O(read_write) differ. The previous content is lost. The module still refuses this for a layer
+        that is the parent of another layer, is held or mounted, or is used by a process.
+      - With O(state=absent), removes the layer even if it is in use. Layers above it can no longer be mounted, and
+        processes lose the files that they use.
     type: bool
     default: false
 seealso:
@@ -92,97 +106,108 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A base layer from a distribution's root file system
+- name: Create a base layer from the root file system of a distribution
   strata.overlay2.overlay2_layer:
     id: debian-12
     src: /srv/images/debian-12-rootfs.tar.xz
-    digest: sha256:7cea17427f83f6c4706c74f94fb6d7925b06ea9a0701234f1a9d43f6af11432a
 
-- name: The application's files above it
+- name: Add the files of the application on top, and verify them
   strata.overlay2.overlay2_layer:
     id: shop-4.2
     parent: debian-12
     src: /srv/images/shop-4.2.tar.gz
+    digest: "{{ shop_digest }}"
+    owner: shop
 
-- name: A place for the running shop to write to, 10 GiB at most
+- name: Find out whether the home has project quota
+  strata.overlay2.overlay2_info:
+    gather: [status]
+  register: home
+
+- name: Create a layer for the running application to write to, limited to 10 GiB where that is possible
   strata.overlay2.overlay2_layer:
     id: shop-run
     parent: shop-4.2
     read_write: true
-    size: 10G
+    size: "{{ '10G' if home.status['Project Quota'] | default('false') == 'true' else omit }}"
+    owner: shop
 
-- name: Away with the last version, unless something still stands on it
+- name: Remove the previous release unless it is still in use
   strata.overlay2.overlay2_layer:
     id: shop-4.1
+    owner: shop
     state: absent
 """
 
 RETURN = r"""
 layer:
   description:
-    - The layer as it is, or in check mode as it would be.
-    - An empty dict if it is absent.
-    - When the module failed, the layer's id instead, where the error is about one.
-  returned: always
+    - The layer, or in check mode the layer as it would be.
+    - An empty dictionary if it is absent.
+  returned: success
   type: dict
   contains:
     id:
-      description: The layer's name.
+      description: The name of the layer.
       type: str
       sample: shop-run
     parent:
-      description: The layer below, empty for a base, null if it can't be told.
+      description: The layer below, empty for a base, null if it cannot be determined.
       type: str
       sample: shop-4.2
     depth:
-      description: How many layers it stands on.
+      description: The number of layers below.
       type: int
       sample: 2
     lowers:
-      description: The layers it stands on, uppermost first.
+      description: The layers below, uppermost first.
       type: list
       elements: str
       sample: [shop-4.2, debian-12]
     upper_dir:
-      description: Folder of the layer's own content.
+      description: Folder with the layer's own content.
       type: str
       sample: /var/lib/overlay2/shop-run/diff
     work_dir:
-      description: Folder that overlayfs works in. A base has none.
+      description: Folder that overlayfs uses internally. It does not exist for a base.
       type: str
       sample: /var/lib/overlay2/shop-run/work
     merged_dir:
-      description: Where the layer shows together with those below while it is mounted.
+      description: Where the layer and those below are visible together while the layer is mounted.
       type: str
       sample: /var/lib/overlay2/shop-run/merged
     link:
-      description: The short name that mounts use for it; empty in check mode for a layer that is still to be made.
+      description: The short name used in mounts; empty in check mode for a layer that does not exist yet.
       type: str
       sample: 5C7HYQ3TTGZEXY2KBCFVBT4LQN
     committed:
-      description: Whether a layer was made on top of it, so that it is mounted read-only.
+      description: Whether the layer has been the parent of another layer. It is then mounted read-only.
       type: bool
       sample: false
     read_write:
-      description: Whether it was made to be written to; null if that is not recorded.
+      description: Whether it was created to be written to; null if that is not recorded.
       type: bool
       sample: true
+    owner:
+      description: The name of whoever keeps the layer; null if it has no owner.
+      type: str
+      sample: shop
     size:
       description: >-
-        Bytes of the layer's own content; null in check mode for content that is still to be applied, and for a damaged
-        layer.
+        Bytes of the layer's own content, recorded when an archive was applied. Null if it is not recorded, as for
+        layers that are written to; O(measure) counts it.
       type: int
       sample: 8192
     diff_id:
-      description: Diff ID of the archive that was applied to it; null if none was, or that is not recorded.
+      description: Diff ID of the archive that was applied to it; null if there was none, or it is not recorded.
       type: str
       sample: sha256:7cea17427f83f6c4706c74f94fb6d7925b06ea9a0701234f1a9d43f6af11432a
     quota:
-      description: The layer's project quota; null if it has none.
+      description: The project quota of the layer; null if it has none.
       type: dict
       contains:
         project_id:
-          description: The XFS project that counts for the layer; null in check mode for one that is still to be made.
+          description: The XFS project of the layer; null in check mode for a layer that does not exist yet.
           type: int
           sample: 7
         limit:
@@ -202,13 +227,18 @@ error:
   returned: failure of the driver
   type: str
   sample: LayerInUse
-path:
-  description: The file or folder that the error is about; null if it is about none.
+layer_id:
+  description: The layer that the error is about; null if it is not about a layer.
+  returned: failure of the driver
+  type: str
+  sample: shop-4.2
+error_path:
+  description: The file or folder that the error is about, or an entry of the archive; null if there is none.
   returned: failure of the driver
   type: str
   sample: /srv/images/shop-4.2.tar.gz
 remedy:
-  description: What to do about the error; null where that is not known.
+  description: What to do about the error; null if that is not known.
   returned: failure of the driver
   type: str
   sample: Remove those layers first, or set force
@@ -216,9 +246,11 @@ remedy:
 
 import os
 from contextlib import contextmanager
+from typing import Any, BinaryIO, Iterator
 
 from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import (
     Actual,
+    Plan,
     Wanted,
     plan_absent,
     plan_present,
@@ -230,14 +262,20 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.digests i
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import (
     ArchiveError,
     DigestMismatch,
+    LayerExists,
+    LayerNotEmpty,
+    OptionError,
     Overlay2Error,
     from_os_error,
 )
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.units import ram_in_bytes
 
+#: How often to look again when others create or fill the layer meanwhile.
+ATTEMPTS = 3
 
-def observe(driver, layer_id):
-    """The layer and its surroundings as they are, or None."""
+
+def observe(driver: Any, layer_id: str, look_for_users: bool = False) -> Actual | None:
+    """The layer and its surroundings, or None if there is no such layer."""
     layer = find_layer(driver, layer_id)
     if layer is None:
         return None
@@ -247,11 +285,12 @@ def observe(driver, layer_id):
         children=tuple(driver.children(layer_id)),
         holders=tuple(sorted(driver.holders(layer_id))),
         mounted=driver.mounted(layer_id),
+        users=tuple([str(user) for user in driver.users(layer_id)]) if look_for_users else (),
     )
 
 
-def is_empty(folder):
-    """Whether nothing is in the folder (bool); so is one that a damaged layer has lost."""
+def is_empty(folder: str) -> bool:
+    """True if nothing is in the folder, or if a damaged layer has lost it."""
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
@@ -259,14 +298,14 @@ def is_empty(folder):
         return True
 
 
-def wanted_of(module, driver, layer):
-    """What the task asks for, its archive read where the plan depends on it.
+def wanted_of(module: DriverModule, driver: Any, layer: Any) -> Wanted:
+    """What the task asks for. The archive is read if the plan depends on its digest.
 
     :param layer: the layer's record, or None.
     :raises Overlay2Error: an argument is malformed, or the archive can't be read or has another digest.
     """
     params = module.params
-    digest = checked_digest(params["digest"]) if params["digest"] else None
+    digest = None if params["digest"] is None else checked_digest(params["digest"])
     return Wanted(
         id=params["id"],
         parent=params["parent"],
@@ -274,15 +313,16 @@ def wanted_of(module, driver, layer):
         src=params["src"],
         diff_id=wanted_diff_id(module, params["src"], digest, layer),
         size=wanted_size(params, driver, layer),
+        owner=params["owner"],
         force=params["force"],
         no_quota=driver.features.project_quota_reason if driver else "",
     )
 
 
-def wanted_size(params, driver, layer):
+def wanted_size(params: dict[str, Any], driver: Any, layer: Any) -> int | None:
     """The quota that the layer must have, in bytes; None for any.
 
-    A limit is rounded up as XFS does it, to its blocks. A new layer without a size gets the driver's.
+    A limit is rounded up to blocks, as XFS does. A new layer without a size gets the driver's.
     """
     if params["size"] is not None:
         size = ram_in_bytes(params["size"])
@@ -294,11 +334,11 @@ def wanted_size(params, driver, layer):
     return -(-size // block) * block
 
 
-def wanted_diff_id(module, src, digest, layer):
-    """The diff ID that the content must have; None for any, or where the apply will tell.
+def wanted_diff_id(module: DriverModule, src: str | None, digest: str | None, layer: Any) -> str | None:
+    """The diff ID that the content must have; None for any, or if it becomes known by applying the archive.
 
-    The archive is read before anything is done to an existing layer, and in check mode, which then knows what the real
-    run would find. A new layer's archive is verified while it is applied.
+    The archive is read before an existing layer is changed, and in check mode, which so predicts what the real run
+    finds. The archive of a new layer is verified while it is applied.
     """
     if src is None or (layer is not None and digest and digest == layer.diff_id):
         return digest
@@ -320,7 +360,7 @@ def wanted_diff_id(module, src, digest, layer):
 
 
 @contextmanager
-def opened(src, layer_id):
+def opened(src: str | None, layer_id: str) -> Iterator[BinaryIO | None]:
     """The archive, open for reading; None for None. Errors about the archive name it, and the layer.
 
     :raises ArchiveError: it can't be opened.
@@ -338,12 +378,14 @@ def opened(src, layer_id):
         try:
             yield stream
         except ArchiveError as error:
+            if error.path and error.path != src:  # an entry of it
+                error.message = "%s: %s" % (src, error.message)
             error.layer = error.layer or layer_id
             error.path = error.path or src
             raise
 
 
-def carry_out(driver, wanted, plan):
+def carry_out(driver: Any, wanted: Wanted, plan: Plan) -> None:
     """Do what the plan says."""
     for step in plan.steps:
         if step == "remove":
@@ -351,24 +393,28 @@ def carry_out(driver, wanted, plan):
             driver.remove(wanted.id, guard=bool(plan.after) or not wanted.force)
         elif step == "quota":
             driver.set_quota(wanted.id, wanted.size)
+        elif step == "own":
+            driver.set_owner(wanted.id, wanted.owner)
         else:
             with opened(wanted.src, wanted.id) as archive:
                 fill(driver, wanted, step, plan.after, archive)
 
 
-def fill(driver, wanted, step, after, archive):
+def fill(driver: Any, wanted: Wanted, step: str, after: dict[str, Any], archive: BinaryIO | None) -> None:
     """Create the layer with its content, or apply or replace the content."""
     if step != "create":
         driver.apply_diff(wanted.id, after["parent"], archive, diff_id=wanted.diff_id, replace=step == "replace")
-    elif after["read_write"]:
+        return
+    content = {"diff": archive, "diff_id": wanted.diff_id, "owner": after["owner"]}
+    if after["read_write"]:
         size = {"size": str(after["quota"])} if after["quota"] or driver.options.size else None
-        driver.create_read_write(wanted.id, after["parent"], size, diff=archive, diff_id=wanted.diff_id)
+        driver.create_read_write(wanted.id, after["parent"], size, **content)
     else:
-        driver.create(wanted.id, after["parent"], diff=archive, diff_id=wanted.diff_id)
+        driver.create(wanted.id, after["parent"], **content)
 
 
-def expected(module, driver, plan, actual):
-    """The layer's record (dict) as it would be, for check mode."""
+def expected(module: DriverModule, driver: Any, plan: Plan, actual: Actual | None) -> dict[str, Any]:
+    """The layer's record as it would be, for check mode."""
     after, parent = plan.after, None
     if not after:
         return {}
@@ -376,42 +422,75 @@ def expected(module, driver, plan, actual):
         parent = find_layer(driver, after["parent"])
         if parent is None:
             module.missing_in_check_mode("the parent %s" % after["parent"])
-    size = None if {"create", "apply", "replace"} & set(plan.steps) else size_of(driver, after["id"])
+    unchanged = not {"create", "apply", "replace"} & set(plan.steps)
+    size = size_of(driver, after["id"]) if unchanged and module.params["measure"] else None
     return layer_record(module.params["home"], planned_layer(plan, actual, parent), size)
 
 
-def size_of(driver, layer_id):
-    """Bytes of the layer's own content (int); None for a damaged layer, whose content can't be read."""
+def size_of(driver: Any, layer_id: str) -> int | None:
+    """Bytes of the layer's own content; None for a damaged layer, whose content can't be read."""
     try:
         return driver.own_size(layer_id)
     except Overlay2Error:
         return None
 
 
-def manage(module):
-    """Bring the layer into the state that the task wants, and return the module's result (dict)."""
-    params = module.params
-    driver = module.open_driver(make_home=params["state"] == "present")
-    actual = observe(driver, params["id"])
-    if params["state"] == "present":
+def present(module: DriverModule, driver: Any) -> tuple[Plan, Actual | None]:
+    """Have the layer as the task wants it. Returns the plan that was carried out, and the layer as it was before.
+
+    Another process may create or fill the layer after this one has looked: then look again, as there may be nothing
+    left to do.
+    """
+    params, removed = module.params, False
+    for attempt in range(1, ATTEMPTS + 1):
+        actual = observe(driver, params["id"], params["force"])
         for problem in actual.layer.problems if actual else ():
             module.warn("layer %s is damaged: %s" % (params["id"], problem))
         wanted = wanted_of(module, driver, actual.layer if actual else None)
         plan = plan_present(wanted, actual)
-    else:
-        wanted = Wanted(params["id"], force=params["force"])
-        plan = plan_absent(actual, params["force"])
+        if module.check_mode:
+            break
+        try:
+            carry_out(driver, wanted, plan)
+            break
+        except (LayerExists, LayerNotEmpty):
+            removed = removed or "remove" in plan.steps
+            if attempt == ATTEMPTS:
+                raise
+    if removed and not plan.steps:
+        plan = plan._replace(steps=("remove",))
+    return plan, actual
+
+
+def absent(module: DriverModule, driver: Any) -> tuple[Plan, Actual | None]:
+    """Have no such layer; as :func:`present`."""
+    params = module.params
+    actual = observe(driver, params["id"], look_for_users=not params["force"])
+    wanted = Wanted(params["id"], owner=params["owner"], force=params["force"])
+    plan = plan_absent(wanted, actual)
+    if not module.check_mode:
+        carry_out(driver, wanted, plan)
+    return plan, actual
+
+
+def manage(module: DriverModule) -> dict[str, Any]:
+    """Bring the layer into the state that the task wants, and return the module's result."""
+    params = module.params
+    if params["owner"] == "":
+        raise OptionError("the owner has no name", layer=params["id"], remedy="Give owner a name, or leave it out")
+    driver = module.open_driver(make_home=params["state"] == "present")
+    plan, actual = (present if params["state"] == "present" else absent)(module, driver)
     if module.check_mode:
         record, after = expected(module, driver, plan, actual), plan.after
     else:
-        carry_out(driver, wanted, plan)
         layer = find_layer(driver, params["id"])
-        record = layer_record(driver.home, layer, size_of(driver, layer.id)) if layer else {}
+        size = size_of(driver, layer.id) if layer and params["measure"] else None
+        record = layer_record(driver.home, layer, size) if layer else {}
         after = state_of(layer) if layer else {}
     return {"changed": bool(plan.steps), "layer": record, "diff": {"before": plan.before, "after": after}}
 
 
-def main():
+def main() -> None:
     DriverModule(
         {
             "id": {"type": "str", "required": True},
@@ -421,6 +500,8 @@ def main():
             "src": {"type": "path"},
             "digest": {"type": "str"},
             "size": {"type": "str"},
+            "owner": {"type": "str"},
+            "measure": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
         }
     ).run(manage)

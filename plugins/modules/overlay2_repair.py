@@ -95,18 +95,18 @@ error:
   returned: failure of the driver
   type: str
   sample: EngineRunning
-layer:
-  description: The layer's id, where the error is about one; else null.
+layer_id:
+  description: The layer that the error is about; null if it is not about a layer.
   returned: failure of the driver
   type: str
   sample: null
-path:
-  description: The file or folder that the error is about; null if it is about none.
+error_path:
+  description: The file or folder that the error is about; null if there is none.
   returned: failure of the driver
   type: str
   sample: /var/lib/docker/volumes/metadata.db
 remedy:
-  description: What to do about the error; null where that is not known.
+  description: What to do about the error; null if that is not known.
   returned: failure of the driver
   type: str
   sample: Stop dockerd first

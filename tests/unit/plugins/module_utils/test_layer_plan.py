@@ -48,12 +48,19 @@ def test_a_new_layer_is_one_step_with_content_and_quota():
     plan = plan_present(Wanted("web", parent="base", read_write=True, src="a.tar", diff_id=ONE, size=4096), None)
     assert plan.steps == ("create",)
     assert plan.before == {}
-    assert plan.after == {"id": "web", "parent": "base", "read_write": True, "diff_id": ONE, "quota": 4096}
+    assert plan.after == {
+        "id": "web",
+        "parent": "base",
+        "read_write": True,
+        "diff_id": ONE,
+        "quota": 4096,
+        "owner": None,
+    }
 
 
 def test_a_new_layer_without_anything_is_an_empty_base():
     plan = plan_present(Wanted("web"), None)
-    assert plan.after == {"id": "web", "parent": "", "read_write": False, "diff_id": None, "quota": 0}
+    assert plan.after == {"id": "web", "parent": "", "read_write": False, "diff_id": None, "quota": 0, "owner": None}
 
 
 def test_a_digest_alone_makes_no_layer():
@@ -119,20 +126,28 @@ def test_another_structure_is_refused(wanted, words):
 
 
 def test_force_makes_the_layer_anew_and_keeps_what_is_not_mentioned():
-    there = actual(read_write=True, quota=QuotaUsage(7, 8192, 10, 1))
+    there = actual(read_write=True, quota=QuotaUsage(7, 8192, 10, 1), owner="shop")
     plan = plan_present(Wanted("web", parent="other", force=True), there)
     assert plan.steps == ("remove", "create")
     assert plan.before["parent"] == "base"
-    assert plan.after == {"id": "web", "parent": "other", "read_write": True, "diff_id": None, "quota": 8192}
+    assert plan.after == {
+        "id": "web",
+        "parent": "other",
+        "read_write": True,
+        "diff_id": None,
+        "quota": 8192,
+        "owner": "shop",
+    }
 
 
 @pytest.mark.parametrize(
     ("surroundings", "words"),
     [
-        ({"children": ("app", "job")}, "app, job standing on it"),
-        ({"holders": ("", "nginx"), "mounted": True}, "an anonymous holder, nginx holding it"),
-        ({"mounted": True}, "a mount of it"),
-        ({"children": ("app",), "holders": ("nginx",)}, "app standing on it and nginx holding it"),
+        ({"children": ("app", "job")}, "it is the parent of app, job"),
+        ({"holders": ("", "nginx"), "mounted": True}, "it is held by an anonymous holder, nginx"),
+        ({"mounted": True}, "it is mounted"),
+        ({"users": ("12 (sh)", "13 (nginx)")}, r"processes use it: 12 \(sh\), 13 \(nginx\)"),
+        ({"children": ("app",), "holders": ("nginx",)}, "it is the parent of app; it is held by nginx"),
     ],
 )
 @pytest.mark.parametrize("wanted", [{"parent": "other"}, {"src": "b.tar", "diff_id": TWO}])
@@ -207,25 +222,83 @@ def test_a_quota_that_cannot_be(facts, no_quota, error):
 
 
 def test_absent_is_absent():
-    plan = plan_absent(None, False)
+    plan = plan_absent(Wanted("web"), None)
     assert (plan.steps, plan.before, plan.after) == ((), {}, {})
 
 
 def test_an_unused_layer_is_removed():
-    plan = plan_absent(actual(), False)
+    plan = plan_absent(Wanted("web"), actual())
     assert plan.steps == ("remove",)
     assert plan.before["id"] == "web"
     assert plan.after == {}
 
 
-@pytest.mark.parametrize("surroundings", [{"children": ("app",)}, {"holders": ("nginx",)}, {"mounted": True}])
+@pytest.mark.parametrize(
+    "surroundings",
+    [{"children": ("app",)}, {"holders": ("nginx",)}, {"mounted": True}, {"users": ("12 (sh)",)}],
+)
 def test_a_used_layer_is_removed_by_force_only(surroundings):
     there = actual(surroundings)
     with pytest.raises(errors.LayerInUse) as caught:
-        plan_absent(there, False)
+        plan_absent(Wanted("web"), there)
     assert caught.value.layer == "web"
     assert "force" in caught.value.remedy
-    assert plan_absent(there, True).steps == ("remove",)
+    assert plan_absent(Wanted("web", force=True), there).steps == ("remove",)
+
+
+# --- whose it is ------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_layer_gets_its_owner():
+    plan = plan_present(Wanted("web", owner="shop"), None)
+    assert (plan.steps, plan.after["owner"]) == (("create",), "shop")
+
+
+def test_a_layer_without_an_owner_is_claimed():
+    plan = plan_present(Wanted("web", owner="shop"), actual())
+    assert (plan.steps, plan.before["owner"], plan.after["owner"]) == (("own",), None, "shop")
+
+
+def test_a_layer_of_another_program_is_not_claimed():
+    assert steps({"owner": "shop"}, actual(read_write=None)) == ()
+
+
+@pytest.mark.parametrize("owner", ["shop", None])
+def test_its_owner_may_change_a_layer(owner):
+    there = actual(diff_id=ONE, owner="shop", read_write=True, quota=QuotaUsage(7, 8192, 10, 1))
+    assert steps({"owner": owner}, there) == ()
+    assert steps({"owner": owner, "size": 4096}, there) == ("quota",)
+    assert plan_absent(Wanted("web", owner=owner), there).steps == ("remove",)
+
+
+def test_another_owners_layer_may_be_used():
+    plan = plan_present(
+        Wanted("web", owner="shop", parent="base", src="a.tar", diff_id=ONE), actual(diff_id=ONE, owner="db")
+    )
+    assert (plan.steps, plan.after["owner"]) == ((), "db")
+
+
+@pytest.mark.parametrize("wanted", [{"size": 4096}, {"src": "b.tar", "diff_id": ONE}])
+def test_another_owners_layer_is_changed_by_force_only(wanted):
+    there = actual(owner="db", read_write=True, quota=QuotaUsage(7, 8192, 10, 1))
+    with pytest.raises(errors.LayerInUse, match="belongs to db, not to shop") as caught:
+        steps(dict(wanted, owner="shop"), there)
+    assert "force" in caught.value.remedy
+    plan = plan_present(Wanted("web", owner="shop", force=True, **wanted), there)
+    assert plan.steps
+    assert plan.after["owner"] == "db"
+
+
+def test_another_owners_layer_is_removed_by_force_only():
+    there = actual(owner="db")
+    with pytest.raises(errors.LayerInUse, match="belongs to db"):
+        plan_absent(Wanted("web", owner="shop"), there)
+    assert plan_absent(Wanted("web", owner="shop", force=True), there).steps == ("remove",)
+
+
+def test_a_layer_that_is_created_anew_by_force_changes_hands():
+    plan = plan_present(Wanted("web", owner="shop", parent="other", force=True), actual(owner="db"))
+    assert plan.after["owner"] == "shop"
 
 
 # --- what check mode foresees -----------------------------------------------------------------------------------------

@@ -49,8 +49,9 @@ def test_a_driver_error_is_told_in_parts(run):
     result = run(raising(errors.LayerInUse("it is held by web", layer="app", path="/x", remedy="Unmount it")))
     assert result["failed"]
     assert result["msg"] == "layer app: it is held by web (path: /x). Unmount it"
-    parts = {key: result[key] for key in ("error", "layer", "path", "remedy")}
-    assert parts == {"error": "LayerInUse", "layer": "app", "path": "/x", "remedy": "Unmount it"}
+    parts = {key: result[key] for key in ("error", "layer_id", "error_path", "remedy")}
+    assert parts == {"error": "LayerInUse", "layer_id": "app", "error_path": "/x", "remedy": "Unmount it"}
+    assert not {"layer", "path"} & set(result), "they mean something else on success"
     assert "Traceback" not in json.dumps(result)
 
 
@@ -58,7 +59,7 @@ def test_an_error_of_the_system_is_told_likewise(run):
     result = run(raising(PermissionError(1, "Operation not permitted", "/x")))
     assert result["failed"]
     assert result["msg"].startswith("Operation not permitted (path: /x). ")
-    assert result["path"] == "/x"
+    assert result["error_path"] == "/x"
 
 
 def test_a_bug_is_not_hidden(home):
@@ -110,13 +111,13 @@ def test_a_layer_that_is_needed(run, home):
     spec = {"id": {"type": "str"}}
     missing = run(lambda module: {"layer": module.require_layer(module.open_driver())}, spec, id="web")
     assert missing["error"] == "LayerNotFound"
-    assert missing["path"] == os.path.join(home, "web")
+    assert missing["error_path"] == os.path.join(home, "web")
     assert "overlay2_layer" in missing["remedy"]
     foreseen = run(
         lambda module: {"layer": module.require_layer(module.open_driver())}, spec, id="web", _ansible_check_mode=True
     )
     assert foreseen["layer"] is None
-    assert "web" in str(foreseen["warnings"])
+    assert "web does not exist; assuming that an earlier task creates it" in str(foreseen["warnings"])
 
 
 def test_find_layer(home):
@@ -131,8 +132,11 @@ def test_find_layer(home):
 
 
 def test_records_are_plain_data():
-    layer = Layer("web", None, ("base",), ("l/B",), "W", True, None, None, QuotaUsage(7, 8192, 10, 3))
+    layer = Layer(
+        "web", None, ("base",), ("l/B",), "W", True, None, None, QuotaUsage(7, 8192, 10, 3), owner="shop", size=9
+    )
     record = _module.layer_record("/home", layer, 12)
+    assert (record["owner"], record["size"], _module.layer_record("/home", layer)["size"]) == ("shop", 12, 9)
     assert json.loads(json.dumps(record)) == record
     assert record["upper_dir"] == "/home/web/diff"
     assert record["quota"] == {"project_id": 7, "limit": 8192, "used": 10, "inodes": 3}

@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import Driver
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import ArchiveError, LayerNotFound
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_layer import is_empty, opened, size_of
+from support import modules, trees
 
 
 def test_emptiness_and_size(home):
@@ -60,3 +63,73 @@ def test_other_errors_are_left_alone(tmp_path):
     (tmp_path / "a.tar").touch()
     with pytest.raises(LayerNotFound), opened(str(tmp_path / "a.tar"), "web"):
         raise LayerNotFound("no such layer", layer="base")
+
+
+# --- the module as a whole --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(real_tmp):
+    """Path of an archive that takes a moment to apply."""
+    path = real_tmp / "rootfs.tar"
+    path.write_bytes(trees.archive({"etc/": None, "etc/conf": b"one", "big": bytes(8 << 20)}))
+    return str(path)
+
+
+@pytest.mark.parametrize("option", ["digest", "size", "owner"])
+def test_an_empty_option_is_an_error(home, option):
+    result = modules.run("overlay2_layer", home=home, id="web", read_write=True, **{option: ""})
+    assert (result.get("failed"), result.get("error")) == (True, "OptionError")
+    assert result["layer_id"] in (None, "web")
+    assert not os.path.lexists(os.path.join(home, "web"))
+
+
+def test_many_tasks_that_create_the_same_layer(home, archive):
+    """One creates it, and the others find it as they want it."""
+    processes = [modules.start("overlay2_layer", home=home, id="web", src=archive) for _number in range(4)]
+    results = [modules.result(process) for process in processes]
+    assert [result.get("msg") for result in results] == [None] * 4
+    assert sorted(result["changed"] for result in results) == [False, False, False, True]
+    assert len({result["layer"]["diff_id"] for result in results}) == 1
+
+
+def test_the_size_is_the_recorded_one(home, archive):
+    size = 3 + (8 << 20)
+    for changed in (True, False):
+        result = modules.run("overlay2_layer", home=home, id="web", src=archive)
+        assert (result["changed"], result["layer"]["size"]) == (changed, size)
+    (Path(home) / "web" / "diff" / "etc" / "conf").unlink()
+    assert modules.run("overlay2_layer", home=home, id="web")["layer"]["size"] == size, "it was not counted again"
+    assert modules.run("overlay2_layer", home=home, id="web", measure=True)["layer"]["size"] == size - 3
+
+
+def test_a_layer_that_is_written_to_is_measured_on_request(home):
+    arguments = {"home": home, "id": "web", "read_write": True}
+    assert modules.run("overlay2_layer", **arguments)["layer"]["size"] is None
+    assert modules.run("overlay2_layer", measure=True, **arguments)["layer"]["size"] == 0
+
+
+def test_absent_refuses_what_a_process_uses(home, spawn):
+    driver = Driver(home)
+    driver.create("base")
+    driver.create_read_write("web", "base")
+    path = driver.get("web", holder="shop")
+    process = spawn(["sh", "-c", "echo there; read line"], cwd=path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"there\n"
+    driver.put("web", holder="shop")
+    for check_mode in (True, False):
+        result = modules.run("overlay2_layer", check_mode, home=home, id="web", state="absent")
+        assert result["error"] == "LayerInUse"
+        assert f"processes use it: {process.pid} (sh)" in result["msg"]
+    assert driver.exists("web")
+    assert modules.run("overlay2_layer", home=home, id="web", state="absent", force=True)["changed"]
+
+
+def test_an_owner_survives_and_protects(home):
+    assert modules.run("overlay2_layer", home=home, id="web")["layer"]["owner"] is None
+    for check_mode, changed in ((True, True), (False, True), (False, False)):
+        result = modules.run("overlay2_layer", check_mode, home=home, id="web", owner="shop")
+        assert (result["changed"], result["layer"]["owner"]) == (changed, "shop")
+    result = modules.run("overlay2_layer", home=home, id="web", owner="db", state="absent")
+    assert "belongs to shop, not to db" in result["msg"]
+    assert modules.run("overlay2_layer", home=home, id="web", owner="shop", state="absent")["changed"]

@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import Driver
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_mount import (
     Mount,
     plan_mounted,
     plan_unmounted,
     state_of,
 )
+from support import modules
 
 NOBODY = Mount(False, {}, False)
 ANSIBLE = Mount(False, {"ansible": 1}, True)
@@ -72,3 +77,55 @@ def test_a_plan_leaves_what_it_was_made_of_alone():
 
 def test_the_diff_has_a_stable_order():
     assert list(state_of(Mount(False, {"web": 1, "ansible": 1}, True))["holders"]) == ["ansible", "web"]
+
+
+# --- processes that use the mount -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(home, spawn):
+    """(driver, process): a layer `run` that is mounted for `shop`, and a process that works in it."""
+    driver = Driver(home)
+    driver.create("base")
+    driver.create_read_write("run", "base")
+    path = driver.get("run", holder="shop")
+    process = spawn(["sh", "-c", "echo there; read line"], cwd=path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"there\n"
+    return driver, process
+
+
+def unmounted(driver, **arguments):
+    return modules.run("overlay2_mount", home=driver.home, id="run", holder="shop", state="unmounted", **arguments)
+
+
+def test_unmounting_returns_the_processes_and_warns(busy):
+    driver, process = busy
+    for check_mode in (True, False):
+        result = unmounted(driver, check_mode=check_mode)
+        (user,) = result["busy"]
+        assert result["changed"]
+        assert (user["pid"], user["command"], user["use"]) == (process.pid, "sh", "cwd")
+        assert user["namespace"] == os.stat("/proc/self/ns/mnt").st_ino
+    assert f"{process.pid} (sh)" in str(result["warnings"])
+    assert not driver.mounted("run")
+    assert unmounted(driver)["busy"] == []
+
+
+def test_strict_refuses_and_leaves_all_as_it_was(busy):
+    driver, process = busy
+    for check_mode in (True, False):
+        result = unmounted(driver, check_mode=check_mode, strict=True)
+        assert result["error"] == "LayerInUse"
+        assert f"processes use it: {process.pid} (sh)" in result["msg"]
+    assert driver.mounted("run")
+    assert driver.holders("run") == {"shop": 1}
+    process.communicate(b"\n", timeout=30)
+    result = unmounted(driver, strict=True)
+    assert (result["changed"], result["busy"], result["mounted"]) == (True, [], False)
+
+
+def test_a_holder_of_several_lets_go_of_a_busy_layer(busy):
+    driver, _process = busy
+    driver.get("run", holder="web")
+    result = unmounted(driver, strict=True)
+    assert (result["changed"], result["busy"], result["mounted"]) == (True, [], True)

@@ -21,13 +21,15 @@ compiled = collections.Counter()
 sys.addaudithook(lambda event, args: compiled.update([str(args[1])]) if event == "compile" else None)
 sys.path.insert(0, sys.argv[1])
 %s
-import utils.core.room
+import utils.core.part
 try:
-    utils.core.room.fail()
+    utils.core.part.fail()
 except ZeroDivisionError as error:
     at = error.__traceback__.tb_next.tb_frame.f_code.co_filename
-print(json.dumps([{name: count for name, count in compiled.items() if "core" in name}, at, utils.core.room.__file__]))
+print(json.dumps([{name: count for name, count in compiled.items() if "core" in name}, at, utils.core.part.__file__]))
 """
+
+INSTALL = "import utils._fast_zipimport; utils._fast_zipimport.install(); utils._fast_zipimport.install()"
 
 
 @pytest.fixture
@@ -35,9 +37,9 @@ def archive(tmp_path):
     path = tmp_path / "sent.zip"
     with zipfile.ZipFile(path, "w") as target:
         target.writestr("utils/__init__.py", "")
-        target.write(MODULE_UTILS / "_zip_imports.py", "utils/_zip_imports.py")
-        target.writestr("utils/core/__init__.py", "from . import room\n")
-        target.writestr("utils/core/room.py", "def fail():\n    return 1 // 0\n")
+        target.write(MODULE_UTILS / "_fast_zipimport.py", "utils/_fast_zipimport.py")
+        target.writestr("utils/core/__init__.py", "from . import part\n")
+        target.writestr("utils/core/part.py", "def fail():\n    return 1 // 0\n")
     return path
 
 
@@ -47,10 +49,10 @@ def outcome(archive, first):
 
 
 def test_each_source_is_compiled_once_and_keeps_its_name(archive):
-    compiled, at, file = outcome(archive, "import utils._zip_imports")
-    room = f"{archive}/utils/core/room.py"
-    assert compiled[room] == 1
-    assert at == file == room
+    compiled, at, file = outcome(archive, INSTALL)
+    part = f"{archive}/utils/core/part.py"
+    assert compiled[part] == 1
+    assert at == file == part
 
 
 def test_without_it_python_compiles_twice(archive):
@@ -63,7 +65,8 @@ def test_without_it_python_compiles_twice(archive):
 
 def test_outside_a_zip_nothing_is_changed():
     before = list(sys.path_hooks)
-    import ansible_collections.strata.overlay2.plugins.module_utils._zip_imports as module
+    import ansible_collections.strata.overlay2.plugins.module_utils._fast_zipimport as module
 
-    assert module.OnceCompiled not in before
+    module.install()
+    assert module.UncompiledNames not in before
     assert sys.path_hooks == before
