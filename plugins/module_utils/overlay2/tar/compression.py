@@ -66,7 +66,10 @@ class _Plain:
 
 
 def _xz_compressor():
-    import lzma
+    try:
+        import lzma
+    except ImportError:
+        raise zstd.not_built("lzma", "xz") from None
 
     return lzma.LZMACompressor(lzma.FORMAT_XZ, preset=_XZ_PRESET)
 
@@ -94,7 +97,7 @@ def compressed(target, method):
     :param target: a binary file with ``write()``; it is not closed.
     :returns: a context manager giving an object with ``write()``. The stream is whole only if the block ends normally.
     :raises OptionError: an unknown method.
-    :raises CompressionNotSupported: ``zstd``, and nothing here writes that.
+    :raises CompressionNotSupported: nothing on this host writes ``method``.
     """
     if method not in METHODS:
         raise OptionError("unknown compression %r" % (method,), remedy="Choose one of: " + ", ".join(METHODS))

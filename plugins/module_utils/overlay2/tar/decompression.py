@@ -42,6 +42,9 @@ class _Source:
     :param stream: has ``readinto()`` or ``read()``.
     """
 
+    #: Compressed formats have checksums and an end of their own; this one proves nothing.
+    proves_itself = False
+
     def __init__(self, stream):
         self._stream = stream
         self._head = b""
@@ -193,13 +196,19 @@ def _gzip(source):
 
 
 def _bzip2(source):
-    import bz2
+    try:
+        import bz2
+    except ImportError:
+        raise zstd.not_built("bz2", "bzip2") from None
 
     return _Inflated(source, bz2.BZ2Decompressor, "bzip2")
 
 
 def _xz(source):
-    import lzma
+    try:
+        import lzma
+    except ImportError:
+        raise zstd.not_built("lzma", "xz") from None
 
     def start():
         return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
@@ -228,7 +237,7 @@ def decompressed(stream):
     :param stream: a binary file with ``readinto()`` or ``read()``; it is never sought and not closed.
     :returns: a context manager giving an object with ``readinto()``.
     :raises CorruptArchive: from ``readinto()``: the stream is cut short or damaged.
-    :raises CompressionNotSupported: it is zstd, and nothing here reads that.
+    :raises CompressionNotSupported: nothing on this host reads its format.
     """
     source = _Source(stream)
     try:

@@ -1,8 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The module for zstd that this Python has: its own from 3.14 on, or ``backports.zstd`` of the same API, or None."""
+"""Compression that a Python may lack. The zstd module: its own from 3.14 on, else ``backports.zstd``, or None."""
 
 from __future__ import annotations
+
+from ..errors import CompressionNotSupported
 
 try:
     from compression import zstd as module
@@ -17,3 +19,11 @@ ERRORS = (module.ZstdError,) if module is not None else ()
 
 #: zstd's own default.
 LEVEL = 3
+
+
+def not_built(module, method):
+    """The error for a Python that was built without a module of the standard library."""
+    return CompressionNotSupported(
+        "this Python was built without its module %s, which reads and writes %s" % (module, method),
+        remedy="Use a Python with that module, or another compression (gzip needs no module)",
+    )

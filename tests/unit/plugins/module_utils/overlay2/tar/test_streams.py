@@ -11,6 +11,7 @@ import io
 import lzma
 import os
 import subprocess
+import sys
 
 import pytest
 from corpus.place import Trickle
@@ -187,6 +188,17 @@ def test_zstd_with_nothing_to_read_it_says_what_to_install(monkeypatch):
             attempt()
         for name in ("'zstd'", "backports.zstd", "3.14"):
             assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("method", "module"), [("bzip2", "bz2"), ("xz", "lzma")])
+def test_a_python_that_lacks_a_module_says_so(monkeypatch, method, module):
+    data = squeeze(method)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(CompressionNotSupported, match="without its module " + module):
+        drain(io.BytesIO(data))
+    if method in compression.METHODS:
+        with pytest.raises(CompressionNotSupported, match="without its module " + module):
+            compressed(io.BytesIO(), method).__enter__()
 
 
 def test_the_program_ends_with_the_context(monkeypatch):
