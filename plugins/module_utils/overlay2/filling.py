@@ -72,6 +72,7 @@ class Content:
                 in_userns=self._features.in_user_namespace,
                 upper_fd=upper_fd,
                 scratch_fd=fs.open_on(stack, scratch),
+                has_digest=diff_id is not None,
             )
             if diff_id is not None and result.diff_id != diff_id:
                 raise DigestMismatch(

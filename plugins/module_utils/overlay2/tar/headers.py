@@ -13,7 +13,7 @@ import functools
 import re
 import struct
 import zlib
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from ..errors import CorruptArchive
 
@@ -47,6 +47,10 @@ MAX_ID = 2**32 - 2
 _READ = struct.Struct("100s24s12s12s8sc100s8s64x16s167s")
 _CHECKSUM = slice(148, 156)
 _PREFIX_LENGTH = 155
+#: GNU's header has the times of access and of change in place of ustar's prefix, star's has them behind a shorter one.
+_STAR_PREFIX_LENGTH = 131
+_GNU_TIMES = (slice(0, 12), slice(12, 24))
+_STAR_ATIME = slice(131, 143)
 
 _USTAR = b"ustar\0"
 _GNU = b"ustar  \0"
@@ -54,6 +58,10 @@ _STAR_TRAILER = b"tar\0"
 
 _new = tuple.__new__
 _OCTAL = re.compile(rb"[0-7]+")
+
+
+class ChecksumError(CorruptArchive):
+    """A block is not a tar header. Its bytes stay out of the message: the file may be anything, a secret for one."""
 
 
 class Header(NamedTuple):
@@ -73,6 +81,8 @@ class Header(NamedTuple):
     mtime: int
     #: (major, minor), still as text
     device: bytes
+    #: time of access in seconds since 1970; None if the header does not have it
+    atime: Optional[int]
 
 
 def parse(buffer, at):
@@ -80,31 +90,57 @@ def parse(buffer, at):
 
     :param buffer: a memoryview with 512 bytes from ``at``.
     :returns: a :class:`Header`, or None for a block of zeros.
-    :raises CorruptArchive: wrong checksum, a field that is no number, a size no file can have.
+    :raises ChecksumError: the block is not a tar header.
+    :raises CorruptArchive: a field that is not a number, a size that no file can have.
     """
     block = bytes(buffer[at : at + BLOCK])
     name, owner, size, mtime, checksum, kind, link, magic, device, rest = _READ.unpack(block)
     if not (block.isascii() and zlib.adler32(block) & 0xFFFF == _adler_for(checksum)) and not _sum_matches(block):
         if block == ZERO_BLOCK:
             return None
-        raise CorruptArchive(
-            "a tar header fails its checksum",
-            path=text(name) or None,
-            remedy="Check that the file is a tar archive, plain or compressed with gzip, bzip2, xz or zstd, and whole",
-        )
+        raise ChecksumError("a tar header does not match its checksum")
     name = text(name)
+    atime = None
     if magic[:6] == _USTAR:
+        if rest[-4:] == _STAR_TRAILER:
+            atime = _time(rest[_STAR_ATIME])
+            rest = rest[:_STAR_PREFIX_LENGTH]
         if rest[0]:
-            prefix = text(rest[: _PREFIX_LENGTH if rest[-4:] != _STAR_TRAILER else 131])
-            name = prefix + b"/" + name
-    elif magic != _GNU:
+            name = text(rest[:_PREFIX_LENGTH]) + b"/" + name
+    elif magic == _GNU:
+        if rest[0] or rest[12]:
+            name, atime = _gnu_name_and_atime(name, rest)
+    else:
         device = b""  # the header of V7 has no such fields
     mode, uid, gid = _owner(owner)
     length = number(size)
     if not 0 <= length <= MAX_SIZE:
         raise CorruptArchive("a tar header gives the size %d" % length, path=name)
     # Without the keyword handling of a NamedTuple's own constructor, twice as fast.
-    return _new(Header, (kind, name, text(link) if link[0] else b"", mode, uid, gid, length, number(mtime), device))
+    return _new(
+        Header, (kind, name, text(link) if link[0] else b"", mode, uid, gid, length, number(mtime), device, atime)
+    )
+
+
+def _time(field):
+    """A time in seconds, or None for an empty field or one that is not a number."""
+    try:
+        return number(field) if field[0] else None
+    except CorruptArchive:
+        return None
+
+
+def _gnu_name_and_atime(name, rest):
+    """The name and the time of access of a GNU header that uses the bytes of ustar's prefix.
+
+    Before Go 1.8, archive/tar wrote a prefix into GNU headers. Go still reads such a header: if the bytes are not two
+    times but ASCII text, they are a prefix.
+    """
+    times = [rest[part] for part in _GNU_TIMES if rest[part.start]]
+    if None not in map(_time, times):
+        return name, _time(rest[_GNU_TIMES[0]])
+    prefix = text(rest[:_PREFIX_LENGTH])
+    return prefix + b"/" + name if prefix and prefix.isascii() else name, None
 
 
 def text(field):
@@ -126,7 +162,7 @@ def number(field):
     if not digits:
         return 0
     if not _OCTAL.fullmatch(digits.strip(b" ")):
-        raise CorruptArchive("a tar header has %r where a number belongs" % field)
+        raise CorruptArchive("a tar header has a field that is not a number")
     return int(digits, 8)
 
 
@@ -179,8 +215,3 @@ def _sum_matches(block):
     # Some old programs summed signed characters: each byte above 127 then counts 256 less.
     high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in field)
     return int(digits, 8) in (total, total - 256 * high)
-
-
-def padding(size):
-    """Bytes (int) from the end of a body to the end of its last block."""
-    return -size % BLOCK

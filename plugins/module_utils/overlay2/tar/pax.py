@@ -19,7 +19,7 @@ _NANO = 10**9
 #: Times a file can have: 1970 to 2262, as 64-bit nanoseconds.
 MAX_TIME = 2**63 - 1
 
-_TIME = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
+_TIME = re.compile(rb"(-?)0*([0-9]{1,20})(?:\.([0-9]*))?")
 _TEXT_KEYWORDS = frozenset((b"path", b"linkpath", b"uname", b"gname", b"GNU.sparse.name"))
 
 
@@ -30,8 +30,8 @@ def parse(data):
     """
     records, at, end = [], 0, len(data)
     while at < end:
-        # The length field of a record of up to 1 MiB has at most seven digits.
-        blank = data.find(b" ", at, at + 8)
+        # Seven digits are enough for the length of a record of 1 MiB; Go takes zeros in front of them.
+        blank = data.find(b" ", at, at + 21)
         digits = data[at:blank] if blank > at else b""
         if not digits.isdigit():
             raise CorruptArchive("an extended header has a record without a length")
@@ -51,9 +51,10 @@ def integer(value, keyword, maximum=MAX_SIZE):
 
     :raises CorruptArchive: it is none.
     """
-    if not value.isdigit() or len(value) > 20 or int(value) > maximum:
-        raise CorruptArchive("an extended header gives %r for %s" % (bytes(value[:32]), keyword))
-    return int(value)
+    digits = value.lstrip(b"0") or value[-1:]
+    if not value.isdigit() or len(digits) > 20 or int(digits) > maximum:
+        raise CorruptArchive("an extended header has a wrong value for %s" % keyword)
+    return int(digits)
 
 
 def time(value):
@@ -63,7 +64,7 @@ def time(value):
     """
     match = _TIME.fullmatch(value)
     if match is None:
-        raise CorruptArchive("an extended header gives %r as a time" % bytes(value[:32]))
+        raise CorruptArchive("an extended header has a time that is not a number")
     sign, seconds, fraction = match.groups()
     nanoseconds = int(seconds) * _NANO + int((fraction or b"").ljust(9, b"0")[:9])
     return -nanoseconds if sign else nanoseconds

@@ -88,6 +88,9 @@ class Reader:
         self._view = self.memory[:CHUNK]
         self._at = self._end = 0  # the part of the chunk that is not used up
         self._left = 0  # bytes to the end of the current body, padding included
+        self._padding = 0  # bytes that fill the last block of the current body
+        #: False once the archive has ended without a block of zeros: it may have been cut between two entries.
+        self.end_is_marked = True
         self._digest = hashlib.sha256()
         self._hashing = Beside()
         self._total = 0
@@ -113,10 +116,12 @@ class Reader:
     def entries(self):
         """Generate an :class:`Entry` for each member; what its body was not read for is skipped.
 
-        After the end-of-archive blocks the stream is read to its end, so that the digest is of all of it.
+        The stream is read to its end, so that the digest is of all of it. An archive may end after any entry, with
+        or without blocks of zeros and the padding of the last entry, as for Go's ``archive/tar``: see
+        :attr:`end_is_marked`.
 
-        :raises CorruptArchive: the stream is cut short or malformed.
-        :raises BreakoutError: an entry's name has ``..`` in it.
+        :raises CorruptArchive: the stream is not a tar archive, is cut short within an entry, or malformed.
+        :raises BreakoutError: the ``..`` in an entry's name leads out of the archive's root.
         :raises ArchiveError: a type that can't be unpacked, an id or a name that no file can have.
         """
         extended, long_name, long_link = _NO_RECORDS, None, None
@@ -188,13 +193,18 @@ class Reader:
         self._left -= count
         return self._take(count)
 
-    def _skip(self, count):
+    def _skip_rest(self):
+        """Skip what was not read of the current body."""
+        count = self._left
         while count:
-            if self._at == self._end:
-                self._fill(1)
+            if self._at == self._end and not self._read():
+                if count > self._padding:
+                    raise self._cut_short()
+                break
             part = min(self._end - self._at, count)
             self._at += part
             count -= part
+        self._left = 0
 
     def _fill(self, need):
         """Read on until ``need`` bytes (up to a block) are there.
@@ -203,9 +213,12 @@ class Reader:
         """
         while self._end - self._at < need:
             if not self._read():
-                raise CorruptArchive(
-                    "the archive is cut short after %d bytes" % self._total, remedy="Fetch it anew and compare its size"
-                )
+                raise self._cut_short()
+
+    def _cut_short(self):
+        return CorruptArchive(
+            "the archive is cut short after %d bytes" % self._total, remedy="Fetch it again and compare its size"
+        )
 
     def _read(self):
         """Read once, behind what is not used up; returns the number of bytes, 0 at the end of the stream."""
@@ -245,19 +258,43 @@ class Reader:
     def _next_header(self):
         """The header after the current body, or None at the end of the archive."""
         if self._left:
-            self._skip(self._left)
+            self._skip_rest()
         if self._end - self._at < BLOCK:
+            if self._at == self._end and not self._read():
+                self.end_is_marked = False
+                return None
             self._fill(BLOCK)
         at = self._at
-        header = headers.parse(self._view, at)
+        try:
+            header = headers.parse(self._view, at)
+        except headers.ChecksumError:
+            raise self._not_a_header() from None
         self._at = at + BLOCK
         if header is None:
             self._left = 0
             self._expect_end()
             return None
-        size = header.size
-        self._left = 0 if header.kind in headers.BODILESS or not size else size + -size % BLOCK
+        self._expect_body(header.kind, header.size)
         return header
+
+    def _expect_body(self, kind, size):
+        if kind in headers.BODILESS or not size:
+            self._left = 0
+        else:
+            self._padding = -size % BLOCK
+            self._left = size + self._padding
+
+    def _not_a_header(self):
+        at = self._total - (self._end - self._at)
+        if not at:
+            return CorruptArchive(
+                "it is not a tar archive",
+                remedy="Give a tar archive, plain or compressed with gzip, bzip2, xz or zstd",
+            )
+        return CorruptArchive(
+            "the archive is damaged: at byte %d a header does not match its checksum" % at,
+            remedy="Fetch it again and compare its size",
+        )
 
     def _expect_end(self):
         """After one block of zeros comes another one, or nothing."""
@@ -297,23 +334,17 @@ class Reader:
         return cleaned
 
     def _plain_entry(self, header):
-        kind, name, link, mode, uid, gid, size, seconds, device = header
+        kind, name, link, mode, uid, gid, size, seconds, device, atime = header
         if kind == headers.OLD_REGULAR:
-            kind = self._old_kind(name)
+            kind = headers.DIRECTORY if name[-1:] == b"/" else headers.REGULAR  # V7 has no type for directories
         elif kind not in _KNOWN:
             raise _unhandled(kind, name)
         if not (0 <= uid <= headers.MAX_ID and 0 <= gid <= headers.MAX_ID):
             raise _bad_owner(uid, gid, name)
         mtime = pax.storable(seconds * _NANO)
+        atime = mtime if atime is None else max(pax.storable(atime * _NANO), mtime)
         path = self._clean(name)
-        return _new(Entry, (kind, path, mode & 0o7777, uid, gid, size, mtime, mtime, link, device, (), None))
-
-    def _old_kind(self, name):
-        """What the type flag NUL means: a folder if the name says so (V7), which has no body then."""
-        if name.endswith(b"/"):
-            self._left = 0
-            return headers.DIRECTORY
-        return headers.REGULAR
+        return _new(Entry, (kind, path, mode & 0o7777, uid, gid, size, mtime, atime, link, device, (), None))
 
     def _extended_entry(self, header, records, long_name, long_link):
         """The entry that a header and the extended ones before it make together."""
@@ -321,7 +352,7 @@ class Reader:
         name = known.get(b"path", header.name)
         if b"size" in known:
             header = header._replace(size=pax.integer(known[b"size"], "the size"))
-            self._left = 0 if header.kind in headers.BODILESS else header.size + headers.padding(header.size)
+            self._expect_body(header.kind, header.size)
         pieces, size = None, header.size
         if header.kind == headers.GNU_SPARSE:
             pieces, size = self._old_sparse(size)
@@ -338,7 +369,7 @@ class Reader:
             )
         )
         mtime = pax.storable(pax.time(known[b"mtime"])) if b"mtime" in known else plain.mtime
-        atime = pax.storable(pax.time(known[b"atime"])) if b"atime" in known else 0
+        atime = pax.storable(pax.time(known[b"atime"]) if b"atime" in known else (header.atime or 0) * _NANO)
         return plain._replace(size=size, mtime=mtime, atime=max(atime, mtime), xattrs=_xattrs(records), pieces=pieces)
 
     def _old_sparse(self, stored):
@@ -353,7 +384,7 @@ class Reader:
         if sparse.MAJOR in known:
             version = known[sparse.MAJOR], known.get(sparse.MINOR, b"0")
             if version != (b"1", b"0"):
-                raise ArchiveError("a sparse file of an unknown version %s.%s" % tuple(map(os.fsdecode, version)))
+                raise ArchiveError("a sparse file of an unknown version")
             pieces, read = sparse.from_body(self._take_of_body)
             stored -= read
         else:
@@ -379,18 +410,26 @@ _KNOWN = frozenset(
 
 
 def clean(name):
-    """An entry's name as a relative path (bytes) without empty and ``.`` components; ``b""`` is the root.
+    """An entry's name as a relative path (bytes) without empty, ``.`` and ``..`` components; ``b""`` is the root.
 
-    :raises BreakoutError: a component is ``..``.
+    As Go's path.Clean, ``..`` is taken as text, and at the start of an absolute name it means the root.
+
+    :raises BreakoutError: it leads out of the root.
     :raises ArchiveError: it is longer than a path can be.
     """
+    is_absolute = name[:1] == b"/"
     if name[-1:] == b"/":
         name = name[:-1]
     # Most names need no more than this look at them.
     if name[:1] in b"/." or b"//" in name or b"/." in name or name[-1:] == b"/":
-        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-        if b".." in parts:
-            raise BreakoutError("an entry's name has '..' in it", path=name)
+        parts = []
+        for part in name.split(b"/"):
+            if part == b"..":
+                if not parts and not is_absolute:
+                    raise BreakoutError("the '..' in an entry's name leads out of the layer", path=name[:_SHORT])
+                del parts[-1:]
+            elif part not in (b"", b"."):
+                parts.append(part)
         name = b"/".join(parts)
     if len(name) > MAX_PATH:
         raise ArchiveError("an entry's name is longer than %d bytes" % MAX_PATH, path=name[:64] + b"...")
@@ -404,7 +443,11 @@ def _xattrs(records):
 
 
 def _unhandled(kind, name):
-    return ArchiveError("unhandled tar header type %r" % kind.decode("latin-1"), path=name)
+    return ArchiveError(
+        "unhandled tar header type %r" % kind.decode("latin-1"),
+        path=name,
+        remedy="Make the archive anew in the pax format, without volume labels, dumps or parts",
+    )
 
 
 def _bad_owner(uid, gid, name):

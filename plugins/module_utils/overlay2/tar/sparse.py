@@ -32,7 +32,7 @@ _OLD_SIZE = 483
 _MORE_PAIRS = 21
 _MORE_EXTENDED = 504
 
-_DECIMAL = re.compile(rb"[0-9]{1,19}")
+_DECIMAL = re.compile(rb"0*[0-9]{1,19}")
 
 
 def from_old_header(block, take):
@@ -109,7 +109,7 @@ def from_body(take):
         if wanted is None and lines:
             wanted = 1 + 2 * _decimal(lines[0])
         # What follows the last number is the padding of its block.
-        if len(text) > 19 and (wanted is None or len(lines) < wanted):
+        if len(text.lstrip(b"0")) > 19 and (wanted is None or len(lines) < wanted):
             raise CorruptArchive("a sparse map has a number that is too long")
     values = [_decimal(line) for line in lines[1:wanted]]
     return list(zip(values[::2], values[1::2])), read
@@ -117,8 +117,8 @@ def from_body(take):
 
 def _decimal(line):
     if not _DECIMAL.fullmatch(line):
-        raise CorruptArchive("a sparse map has %r where a number belongs" % bytes(line[:32]))
-    return int(line)
+        raise CorruptArchive("a sparse map has a line that is not a number")
+    return int(line.lstrip(b"0") or b"0")
 
 
 def check(pairs, stored, size):

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import stat
 from typing import ClassVar, NamedTuple, Optional, Tuple
 
-from ..errors import ArchiveError, Overlay2Error, from_os_error, printable
+from ..errors import ArchiveError, CompressionNotSupported, CorruptArchive, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
 from ..linux import xattr
 from ..linux.fs import write_all
@@ -38,6 +39,8 @@ from .whiteouts import (
     is_aufs_metadata,
     remove_at,
 )
+
+log = logging.getLogger("overlay2")
 
 _NODE_TYPES = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCK_DEVICE: stat.S_IFBLK, headers.FIFO: stat.S_IFIFO}
 
@@ -73,6 +76,7 @@ def unpack(
     upper_fd=None,
     scratch_fd,
     progress=None,
+    has_digest=False,
 ):
     """Unpack a tar stream, plain or compressed, into a folder.
 
@@ -89,12 +93,15 @@ def unpack(
         unless that was empty before.
     :param scratch_fd: descriptor of a private folder on the target's file system, for files that have no name.
     :param progress: called with the number of uncompressed bytes read so far, now and then.
+    :param has_digest: the caller compares the diff ID with one that it was given. Otherwise an uncompressed archive
+        without an end mark, which may have been cut between two entries, is unpacked with a warning.
     :returns: :class:`Unpacked`.
-    :raises CorruptArchive: the stream is cut short, damaged, or no tar archive.
+    :raises CorruptArchive: the stream is cut short, damaged, or not a tar archive. ``path`` is the stream's name.
     :raises BreakoutError: an entry would have reached outside the target.
     :raises ArchiveError: anything else in it that can't be unpacked; ``path`` is the entry's name.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_errors_about(stream))
         source = stack.enter_context(decompressed(stream))
         reader = stack.enter_context(contextlib.closing(Reader(source, progress)))
         empty = _is_empty(root_fd)
@@ -107,7 +114,32 @@ def unpack(
         work.tree_size = 0 if empty else None
         with contextlib.closing(work):
             work.run()
-            return work.result()
+            result = work.result()
+        if not (reader.end_is_marked or has_digest or getattr(source, "proves_itself", True)):
+            log.warning(
+                "%s has no end mark: nothing shows that it is whole. Give its digest to be sure",
+                printable(_name_of(stream) or "the archive"),
+            )
+        return result
+
+
+@contextlib.contextmanager
+def _errors_about(stream):
+    """Errors about the archive as a whole get its path, and those about damage a remedy."""
+    try:
+        yield
+    except (ArchiveError, CompressionNotSupported) as error:
+        if error.path is None and _name_of(stream) is not None:
+            error.path = printable(_name_of(stream))
+        if isinstance(error, CorruptArchive) and error.remedy is None:
+            error.remedy = "Fetch the archive again and compare its digest, or have it made again"
+        raise
+
+
+def _name_of(stream):
+    """The path that a stream was opened by, or None."""
+    name = getattr(stream, "name", None)
+    return name if isinstance(name, (str, bytes)) else None
 
 
 class _Unpacking:
@@ -257,11 +289,10 @@ class _Unpacking:
         try:
             self._link(entry, source, name, parent, base)
         except FileExistsError:
-            if self._same_file(source, name, parent, base):
-                return
-            parent = self._clear(entry, parent, base)
-            source, name = self._other_end(entry)
-            self._link(entry, source, name, parent, base)
+            if not self._same_file(source, name, parent, base):
+                parent = self._clear(entry, parent, base)
+                source, name = self._other_end(entry)
+                self._link(entry, source, name, parent, base)
         info = os.stat(base, dir_fd=parent, follow_symlinks=False)
         self._dresser.name(parent, base, entry, stat.S_ISLNK(info.st_mode), info)
 
@@ -311,10 +342,8 @@ class _Unpacking:
     # What the types need
 
     def _root(self, entry):
-        """An entry for the target itself."""
-        if entry.kind != headers.DIRECTORY:
-            raise ArchiveError("an entry that is no folder in place of the layer's root")
-        if self._whiteouts.keeps_root:
+        """An entry for the target itself. moby passes over one that is not a directory."""
+        if entry.kind != headers.DIRECTORY or self._whiteouts.keeps_root:
             return
         self._dress_folder(entry, self._root_fd, b".", False)
 

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import random
 import tarfile
 
 import pytest
 from corpus import forge
-from overlay2.errors import CorruptArchive
+from overlay2.errors import BreakoutError, CorruptArchive
 from overlay2.tar import headers, pax, ustar
 from overlay2.tar.reader import Reader, clean
 
@@ -66,8 +68,9 @@ def test_octal(field, value):
 
 @pytest.mark.parametrize("field", [b"8", b"12z", b"-1", b"+1", b"1_0", b"0o7", b"1 2", b"\x7f"])
 def test_no_number(field):
-    with pytest.raises(CorruptArchive):
+    with pytest.raises(CorruptArchive) as caught:
         headers.number(field)
+    assert os.fsdecode(field) not in str(caught.value).split()
 
 
 def test_every_byte_of_a_header_counts():
@@ -96,9 +99,39 @@ def test_star_keeps_times_at_the_end_of_its_prefix():
     assert parse(forge.seal(block)).name == b"p" * 131 + b"/name"
 
 
-@pytest.mark.parametrize("magic", [b"", b"ustar  \0"])
-def test_a_prefix_is_of_ustar_only(magic):
-    assert parse(forge.header(b"name", prefix=b"12345", magic=magic)).name == b"name"
+def test_star_without_its_trailer_ends_the_prefix_by_a_nul():
+    block = bytearray(forge.header(b"name", prefix=b"p" * 130))
+    block[476:500] = b"17777777777 17777777777 "
+    assert parse(forge.seal(block)).name == b"p" * 130 + b"/name"
+
+
+GNU = b"ustar  \0"
+
+
+@pytest.mark.parametrize("magic", [b"", GNU, b"ustar ", b"ustar  0"])
+@pytest.mark.parametrize("times", [b"12345", b"17777777777\0" + b"17777777776\0", forge.base256(2**40, 12)])
+def test_a_prefix_is_of_ustar_only(magic, times):
+    assert parse(forge.header(b"name", prefix=times, magic=magic)).name == b"name"
+
+
+def test_times_of_access_in_gnu_and_star_headers():
+    assert parse(forge.header(b"name", prefix=b"00000000777\0", magic=GNU)).atime == 0o777
+    assert parse(forge.header(b"name", prefix=bytes(12) + b"00000000777\0", magic=GNU)).atime is None
+    star = bytearray(forge.header(b"name", prefix=b"p" * 131))
+    star[476:488], star[508:512] = b"00000000777 ", b"tar\0"
+    assert parse(forge.seal(star)).atime == 0o777
+    assert parse(forge.header(b"name")).atime is None
+
+
+@pytest.mark.parametrize("prefix", [b"a/b", b"a" * 155, b"1/2", b"12345678901/8"])
+def test_go_before_1_8_wrote_prefixes_into_gnu_headers(prefix):
+    header = parse(forge.header(b"name", prefix=prefix, magic=GNU, uid=forge.base256(2**21, 8)))
+    assert (header.name, header.atime, header.uid) == (prefix + b"/name", None, 2**21)
+
+
+def test_a_gnu_header_with_rubbish_for_times_has_no_prefix():
+    header = parse(forge.header(b"name", prefix=b"\x7f\xff rubbish", magic=GNU))
+    assert (header.name, header.atime) == (b"name", None)
 
 
 @pytest.mark.parametrize("length", [101, 155, 156, 200, 255, 256, 257])
@@ -136,7 +169,8 @@ def test_records_keep_any_byte():
 @pytest.mark.parametrize(
     ("text", "nanoseconds"),
     [(b"0", 0), (b"1.5", 1500000000), (b"1.", 1000000000), (b"1234567890.123456789", 1234567890123456789),
-     (b"1.0000000019", 1000000001), (b"-1.5", -1500000000), (b"-0.000000001", -1)],
+     (b"1.0000000019", 1000000001), (b"-1.5", -1500000000), (b"-0.000000001", -1),
+     (b"0" * 30 + b"1.5", 1500000000), (b"-" + b"0" * 9000, 0)],
 )  # fmt: skip
 def test_times_are_exact(text, nanoseconds):
     assert pax.time(text) == nanoseconds
@@ -148,6 +182,32 @@ def test_no_times(text):
         pax.time(text)
 
 
+@pytest.mark.parametrize(("text", "value"), [(b"0", 0), (b"00", 0), (b"0" * 9000, 0), (b"0" * 9000 + b"17", 17)])
+def test_numbers_with_leading_zeros(text, value):
+    assert pax.integer(text, "the size") == value
+
+
+@pytest.mark.parametrize("text", [b"", b"-1", b"+1", b" 1", b"1_0", b"9" * 20, b"9" * 9000, b"1e3", b"\xb2"])
+def test_no_numbers_in_records(text):
+    with pytest.raises(CorruptArchive, match="for the size"):
+        pax.integer(text, "the size")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [(b"a/../b", b"b"), (b"a/b/../../c", b"c"), (b"a/..", b""), (b"/..", b""), (b"/../../x/", b"x"),
+     (b"./a/./../b/", b"b"), (b"a/b/..", b"a"), (b"...", b"..."), (b"..a/b..", b"..a/b.."), (b"a//../b", b"b")],
+)  # fmt: skip
+def test_clean_names(name, path):
+    assert clean(name) == path
+
+
+@pytest.mark.parametrize("name", [b"..", b"../", b"./..", b"a/../..", b"../a", b"a/../../b", b"a/b/../../../c/d"])
+def test_names_that_lead_out(name):
+    with pytest.raises(BreakoutError, match=r"'\.\.'"):
+        clean(name)
+
+
 def test_times_that_no_file_has():
     assert pax.storable(-1) == 0
     assert pax.storable(2**63) == 0
@@ -157,8 +217,14 @@ def test_times_that_no_file_has():
 @pytest.mark.parametrize("seed", range(3))
 def test_a_name_is_cleaned_the_same_whatever_came_before_it(seed):
     rng = random.Random(seed)
-    parts = (b"a", b"bb", b".", b"", b".hidden", b"c" * 300)
+    parts = (b"a", b"bb", b".", b"", b".hidden", b"c" * 300, b"..")
     names = [b"/".join(rng.choice(parts) for _unused in range(rng.randrange(1, 4))) for _unused in range(2000)]
-    reader = Reader(io.BytesIO())
-    assert [reader._clean(name) for name in names] == [clean(name) for name in names]
-    reader.close()
+    with contextlib.closing(Reader(io.BytesIO())) as reader:
+        assert [outcome(reader._clean, name) for name in names] == [outcome(clean, name) for name in names]
+
+
+def outcome(clean_, name):
+    try:
+        return clean_(name)
+    except BreakoutError as error:
+        return str(error)

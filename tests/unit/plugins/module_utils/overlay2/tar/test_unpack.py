@@ -160,6 +160,11 @@ def test_atime_is_never_before_mtime(place):
     assert os.stat(place.path("g")).st_atime == 2000
 
 
+def test_times_of_access_in_gnu_headers(place):
+    place.unpack(archive(file(b"f", mtime=1000, prefix=b"00000003720\0", magic=b"ustar  \0")))
+    assert (os.stat(place.path("f")).st_atime, os.stat(place.path("f")).st_mtime) == (2000, 1000)
+
+
 def test_times_out_of_range_become_1970(place):
     place.unpack(archive(file(b"f", mtime=forge.base256(-1, 12)), pax([(b"mtime", b"-1.5")]), file(b"g"),
                          pax([(b"mtime", b"9223372036.9")]), file(b"h")))  # fmt: skip
@@ -216,6 +221,25 @@ def test_a_hard_link_to_a_symbolic_link_is_one(place):
     place.unpack(archive(symlink(b"l", b"nowhere"), hardlink(b"h", b"l")))
     assert os.readlink(place.path("h")) == b"nowhere"
     assert os.lstat(place.path("h")).st_nlink == 2
+
+
+@NEEDS_ROOT
+@BOTH
+@pytest.mark.parametrize("target", [b"f", b"h"])
+def test_a_hard_link_that_is_listed_twice_has_the_metadata_of_the_last(place, way, target):
+    place.unpack(archive(file(b"f"), hardlink(b"h", b"f", mode=0o600, uid=1, mtime=1),
+                         hardlink(b"h", target, mode=0o4755, uid=5, gid=6, mtime=9)), way)  # fmt: skip
+    info = os.stat(place.path("f"))
+    assert (stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_mtime) == (0o4755, 5, 6, 9)
+    assert info.st_nlink == 2
+
+
+@BOTH
+def test_a_folder_of_v7_may_have_a_body(place, way):
+    """Go's archive/tar, GNU tar and bsdtar read it over, as for the regular file that the type flag says it is."""
+    place.unpack(archive(header(b"d/", b"\0", size=3, magic=b"") + forge.padded(b"xyz"), file(b"d/f")), way)
+    assert os.listdir(place.target) == ["d"]
+    assert os.listdir(place.target / "d") == ["f"]
 
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw+ep
@@ -413,19 +437,28 @@ def test_damage_after_the_archive_is_damage(place):
         place.unpack(bytes(bad))
 
 
-@pytest.mark.parametrize("method", ["none", "gzip", "bzip2", "xz", "zstd"])
-def test_cut_short_at_many_places(place, method):
-    data = archive(
-        folder(b"d"), file(b"d/f", os.urandom(2000)), pax([(b"mtime", b"5.5")]), file(b"d/g"), symlink(b"l", b"x")
-    )
-    whole = (
-        data
-        if method == "none"
-        else subprocess.run([method, "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
-    )
-    # Plain, all but the second block of zeros is needed; compressed, every byte.
-    end = len(data) - 512 if method == "none" else len(whole)
-    for count, cut in enumerate([*range(0, end, 127), end - 1]):
+def test_cut_short_at_many_places(place):
+    members = [folder(b"d"), file(b"d/f", os.urandom(2000)), pax([(b"mtime", b"5.5")]) + file(b"d/g"),
+               symlink(b"l", b"x")]  # fmt: skip
+    whole = archive(*members)
+    ends, at = {0}, 0  # between two entries, and in the padding before
+    for member, padding in zip(members, [0, 48, 507, 0]):
+        at += len(member)
+        ends.update(range(at - padding, at + 1))
+    for cut in sorted({*range(0, at, 127), *ends, at + 511, at + 512}):
+        target = place.fresh("t%d" % cut)
+        if cut in ends or cut > at + 511:
+            place.unpack(whole[:cut], target=target)
+        else:
+            with pytest.raises(CorruptArchive):
+                place.unpack(whole[:cut], target=target)
+
+
+@pytest.mark.parametrize("method", ["gzip", "bzip2", "xz", "zstd"])
+def test_compressed_and_cut_short_at_many_places(place, method):
+    data = archive(folder(b"d"), file(b"d/f", os.urandom(2000)), symlink(b"l", b"x"))
+    whole = subprocess.run([method, "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    for count, cut in enumerate([*range(1, len(whole), 127), len(whole) - 1]):
         with pytest.raises(CorruptArchive):
             place.unpack(whole[:cut], target=place.fresh("t%d" % count))
 
@@ -455,10 +488,61 @@ def test_a_full_disk_is_told_with_what_to_do(place):
 def test_nothing_is_left_open(place):
     before = len(os.listdir("/proc/self/fd"))
     place.unpack(archive(*[file(b"d%d/f" % n) for n in range(200)]))
-    for bad in (archive(file(b"a/f"), file(b"../x")), archive(file(b"a/f"))[:900], b"rubbish" * 100):
+    for bad in (archive(file(b"a/f"), file(b"../x")), archive(file(b"a/f"))[:500], b"rubbish" * 100):
         with pytest.raises(ArchiveError):
             place.unpack(bad, target=place.fresh("t%d" % len(bad)))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# The archive as a whole
+
+
+WARNING = "nothing shows that it is whole"
+
+
+@pytest.mark.parametrize("end", [b"", bytes(512), bytes(1024), bytes(1024) + b"more"], ids=len)
+@pytest.mark.parametrize("has_digest", [False, True])
+def test_an_archive_may_lack_its_end_mark(place, caplog, end, has_digest):
+    data = file(b"f", b"12345") + end
+    result = place.unpack(data, has_digest=has_digest)
+    assert Path(os.fsdecode(place.path("f"))).read_bytes() == b"12345"
+    assert result.diff_id == "sha256:" + hashlib.sha256(data).hexdigest()
+    assert (WARNING in caplog.text) == (not end and not has_digest)
+
+
+def test_a_compressed_archive_without_an_end_mark_is_whole(place, caplog):
+    place.unpack(gzip.compress(file(b"f")))
+    place.unpack(gzip.compress(b""), target=place.fresh("empty"))
+    assert os.listdir(place.target) == ["f"]
+    assert not caplog.text
+
+
+def test_an_archive_of_no_bytes(place, caplog):
+    result = place.unpack(b"")
+    assert (result.size, result.tree_size, os.listdir(place.target)) == (0, 0, [])
+    assert result.diff_id == "sha256:" + hashlib.sha256(b"").hexdigest()
+    assert WARNING in caplog.text
+
+
+SECRET = b"API_TOKEN=hunter2-very-secret\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [SECRET, SECRET * 100, SECRET.ljust(600, b"\0"), file(b"f") + SECRET * 100, pax([(b"path", b"x")]) + SECRET * 100,
+     forge.old_sparse(b"x", [], 0, b"", extended=1) + SECRET * 100, forge.pax_sparse(b"x", SECRET * 100, b"4096", b""),
+     gzip.compress(SECRET * 100)],
+    ids=["short", "long", "binary", "after an entry", "after pax", "old sparse map", "sparse map", "compressed"],
+)  # fmt: skip
+def test_no_error_quotes_what_is_in_a_file(place, data):
+    path = place.base / "mistaken.env"
+    path.write_bytes(data)
+    with open(path, "rb") as stream, pytest.raises(CorruptArchive) as caught:
+        place.unpack(stream)
+    path.unlink()
+    assert "hunter2" not in repr(caught.value) + str(caught.value) + str(caught.value.path)
+    assert caught.value.path in (str(path), "x")
+    assert caught.value.remedy
 
 
 MEASURE = """
