@@ -325,9 +325,20 @@ def work_open(made):
     os.chmod(made.path("run", "work"), 0o777)
 
 
-@damage("layer-owner", "middle", repairable=True, root=True)
+@damage("layer-owner", "middle", repairable=True, kinds=(OURS,), root=True)
 def layer_of_somebody(made):
     os.chown(made.path("middle"), 1234, -1)
+
+
+@damage("layer-owner", "middle", kinds=(DOCKERD, CONTAINERS), root=True)
+def layer_of_somebody_who_may_be_the_root_of_a_user_namespace(made):
+    os.chown(made.path("middle"), 1234, -1)
+
+
+@damage("layer-owner", "run", kinds=(OURS,), root=True)
+def layer_of_somebody_with_its_content(made):
+    for name in ("", "diff", "work"):
+        os.chown(made.path("run", name), 1234, -1)
 
 
 # --- leftovers ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ from .states import file_state, folder_state, state_of
 _PROBES = ("check-overlayfs-support", "opaque-bug-check", "metacopy-check", "userxattr-check", "feature-check")
 _PARTS = frozenset((WORK, LOWER, MERGED, COMMITTED, RECORD))
 _OTHERS_WRITE = stat.S_IWOTH | stat.S_IWGRP
+#: Engines that give layers to other users than the home's owner, for user namespaces.
+_OTHER_ENGINES = ("dockerd", "containers-storage")
+_INNER = frozenset((DIFF, WORK))
 
 
 def check(home, ownership):
@@ -39,18 +42,19 @@ def check(home, ownership):
             yield from _committed(home, layer)
         yield from _temporary(layer)
         yield from _record(store, layer)
-        yield from _rights(home, layer)
+        yield from _rights(home, layer, ownership)
 
 
 def _home(home):
     if stat.S_IMODE(home.info.st_mode) & stat.S_IWOTH:
-        yield _too_open("home-mode", "", home.path, home.info, 0o710, "everybody may write to it")
+        yield _too_open("home-mode", "", home.path, home.info, "everybody may write to it")
     if home.link_dir is not None and home.link_dir.st_mode & _OTHERS_WRITE:
-        yield _too_open("link-dir-mode", "", home.link_path(), home.link_dir, 0o700, "others may write to it")
+        yield _too_open("link-dir-mode", "", home.link_path(), home.link_dir, "others may write to it")
 
 
-def _too_open(code, layer, path, info, mode, what):
-    mode &= stat.S_IMODE(info.st_mode) & ~_OTHERS_WRITE
+def _too_open(code, layer, path, info, what):
+    """No engine lets others write there. All other rights stay as they are: a store may be shared for reading."""
+    mode = stat.S_IMODE(info.st_mode) & ~_OTHERS_WRITE
     empty = not os.listdir(path)
     step = Step(path, folder_state(stat.S_IMODE(info.st_mode), info, empty), folder_state(mode, info, empty))
     return Finding(code, layer, path, what, "Take that right away: chmod %04o" % mode, step)
@@ -153,15 +157,35 @@ def _record(store, layer):
         yield Finding("record-garbled", layer.id, path, what, remedy)
 
 
-def _rights(home, layer):
+def _rights(home, layer, ownership):
     if layer.info.st_mode & _OTHERS_WRITE:
-        yield _too_open("layer-mode", layer.id, layer.path, layer.info, 0o710, "others may write to the layer's folder")
+        yield _too_open("layer-mode", layer.id, layer.path, layer.info, "others may write to the layer's folder")
     if layer.is_folder(WORK) and layer.entries[WORK].st_mode & _OTHERS_WRITE:
         work = os.path.join(layer.path, WORK)
-        yield _too_open("layer-mode", layer.id, work, layer.entries[WORK], 0o700, "others may write to the work folder")
-    if layer.info.st_uid != home.info.st_uid:
-        mode, empty = stat.S_IMODE(layer.info.st_mode), not layer.entries
-        owner = os.stat_result(layer.info[:4] + (home.info.st_uid,) + layer.info[5:])
-        step = Step(layer.path, folder_state(mode, layer.info, empty), folder_state(mode, owner, empty))
-        what = "it belongs to uid %d, and the home to %d" % (layer.info.st_uid, home.info.st_uid)
-        yield Finding("layer-owner", layer.id, layer.path, what, "Give it to the home's owner", step)
+        yield _too_open("layer-mode", layer.id, work, layer.entries[WORK], "others may write to the work folder")
+    user, wanted = layer.info.st_uid, home.info.st_uid
+    if user == wanted or (ownership.engine in _OTHER_ENGINES and _may_be_meant(layer, ownership)):
+        return
+    what = "it belongs to uid %d, and the home to %d" % (user, wanted)
+    if ownership.engine in _OTHER_ENGINES or any(
+        layer.entries[n].st_uid != wanted for n in _INNER & set(layer.entries)
+    ):
+        remedy = "Compare it with the user namespaces of the engine's containers: where none has that id, chown it"
+        yield Finding("layer-owner", layer.id, layer.path, what, remedy)
+        return
+    mode, empty = stat.S_IMODE(layer.info.st_mode), not layer.entries
+    owner = os.stat_result(layer.info[:4] + (wanted,) + layer.info[5:])
+    step = Step(layer.path, folder_state(mode, layer.info, empty), folder_state(mode, owner, empty))
+    yield Finding("layer-owner", layer.id, layer.path, what, "Give it to the home's owner", step)
+
+
+def _may_be_meant(layer, ownership):
+    """Whether an engine may have given a layer's folder to its owner, which is not the home's.
+
+    containers/storage gives it to the root of the user namespace that it made the layer for. dockerd does so with the
+    folders in it, and up to 20.10 with the folder too; later it stays root's (moby, overlay2.go, create).
+    """
+    user = layer.info.st_uid
+    return (
+        user == 0 or layer.id in ownership.id_mapped or (DIFF in layer.entries and layer.entries[DIFF].st_uid == user)
+    )

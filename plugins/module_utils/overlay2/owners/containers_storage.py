@@ -33,6 +33,8 @@ class Record(NamedTuple):
     parent: str
     names: Tuple[str, ...]
     incomplete: bool
+    #: It was made for a user namespace.
+    id_mapped: bool
     #: When it was made (seconds since the epoch); None where that can't be read.
     created: Optional[float]
     path: str
@@ -108,6 +110,8 @@ def claims(home, now, grace):
     for record in records.values():
         if record.parent:
             found.parents[record.id] = record.parent
+        if record.id_mapped:
+            found.id_mapped.add(record.id)
         if record.names:
             found.own(record.id, Owner(LAYER, record.id, record.names, "named", evidence=(Evidence(record.path),)))
             referred.add(record.id)
@@ -195,6 +199,7 @@ def _record(entry, path):
         parent=_text(entry.get("parent") or ""),
         names=tuple(map(_text, entry.get("names") or ())),
         incomplete=bool(flags.get("incomplete")),
+        id_mapped=_is_mapped(entry),
         created=_seconds(entry.get("created")),
         path=path,
     )
@@ -223,8 +228,15 @@ def _owners(places, run_roots, found):
                 continue
             if path in outside and not _is_here(places, layer):
                 continue
+            if _is_mapped(entry):
+                found.id_mapped.add(layer)
             evidence = (Evidence(path, "%s.layer" % id),)
             yield Owner(CONTAINER, id, names, "unmounted", evidence=evidence), [layer] if layer else []
+
+
+def _is_mapped(entry):
+    """Whether a record of a layer or container has id mappings: then the engine gave its files away on purpose."""
+    return bool(entry.get("uidmap") or entry.get("gidmap"))
 
 
 def _entries(path, doubt):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import AbstractSet, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 CONTAINER, IMAGE, BUILD_CACHE, LAYER, MOUNT = "container", "image", "build-cache", "layer", "mount"
 UNOWNED, UNKNOWN = "unowned", "unknown"
@@ -114,6 +114,8 @@ class Report(NamedTuple):
     parents: Mapping[str, str] = MappingProxyType({})
     #: What is mounted of each layer in whatever mount namespace: id to a mount table and the mount point.
     in_use: Mapping[str, Tuple[Evidence, ...]] = MappingProxyType({})
+    #: Layers that the engine made for a user namespace, whose files it gave to mapped ids.
+    id_mapped: AbstractSet[str] = frozenset()
 
     def unowned(self):
         """Those that nobody needs (list of :class:`Ownership`)."""
@@ -146,6 +148,8 @@ class Claims:
         #: Where a layer's record would be.
         self.looked_at: Tuple[Evidence, ...] = ()
         self.problems: List[Problem] = []
+        #: Layers that were made for a user namespace.
+        self.id_mapped: Set[str] = set()
         #: An unreferenced layer is garbage only to this degree: the engine may be about to refer to it.
         self.unreferenced_certainty = CERTAIN
 

@@ -97,6 +97,7 @@ class _Resolver:
             unseen,
             claims.parents,
             uses.layers,
+            frozenset(claims.id_mapped),
         )
 
     def _settled(self):

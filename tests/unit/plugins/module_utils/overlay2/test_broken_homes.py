@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 
@@ -131,6 +132,66 @@ def test_repair_leaves_every_layer_mountable(kind, damage, real_tmp):
     damage.do(made)
     repair.perform(reading(made), repair.plan(reading(made)))
     assert mountable(made) == {id: names for id, names in whole.items() if os.path.isdir(os.path.join(made.home, id))}
+
+
+def facts(folder):
+    """Owner and mode of a folder and all in it: path to (uid, gid, mode)."""
+    paths = [folder] + [os.path.join(at, name) for at, dirs, files in os.walk(folder) for name in dirs + files]
+    return {path: os.lstat(path)[:1] + os.lstat(path)[4:6] for path in paths}
+
+
+def in_layers_json(made):
+    """As containers/storage writes it of a layer; in a store of a user's, host ids are those of a user namespace."""
+    add_field(made.beside("overlay-layers", "layers.json"), made.ids["run"], "uidmap", [MAPPED])
+
+
+def in_containers_json(made):
+    add_field(made.beside("overlay-containers", "containers.json"), engines.digest("container"), "gidmap", [MAPPED])
+
+
+def add_field(path, id, key, value):
+    with open(path) as source:
+        records = json.load(source)
+    next(each for each in records if each["id"] == id)[key] = value
+    with open(path, "w") as target:
+        json.dump(records, target)
+
+
+MAPPED = {"container_id": 0, "host_id": 1, "size": 65536}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("given", [("",), ("", "diff", "work", "merged")])
+@pytest.mark.parametrize("note", [in_layers_json, in_containers_json])
+def test_a_layer_of_a_user_namespace_stays_its(real_tmp, given, note):
+    """containers/storage gives the folder to the mapped root, and what is in it as the layer below has it."""
+    made = engines.containers_storage(str(real_tmp))
+    for name in given:
+        os.chown(made.path("run", name), 100000, 100000)
+    note(made)
+    before = facts(made.home)
+    assert [str(finding) for finding in health.check(reading(made))] == []
+    assert repair.perform(reading(made), repair.plan(reading(made))) == []
+    assert facts(made.home) == before
+
+
+@pytest.mark.root
+def test_a_layer_of_a_remapped_dockerd_stays_its(real_tmp):
+    """dockerd before 23 gave the folder away too, later ones only what is in it."""
+    made = engines.dockerd(str(real_tmp))
+    for layer, given in (("run", ("", "diff", "work")), ("solo", ("diff",))):
+        for name in given:
+            os.chown(made.path(layer, name), 100000, 100000)
+    assert [str(finding) for finding in health.check(reading(made))] == []
+
+
+def test_rights_that_a_shared_store_needs_stay(real_tmp):
+    made = engines.containers_storage(str(real_tmp))
+    for path, mode in ((made.home, 0o757), (os.path.join(made.home, "l"), 0o775), (made.path("base"), 0o755)):
+        os.chmod(path, mode)
+    repair.perform(reading(made), repair.plan(reading(made)))
+    paths = (made.home, os.path.join(made.home, "l"), made.path("base"))
+    assert [os.stat(path).st_mode & 0o7777 for path in paths] == [0o755] * 3
 
 
 @pytest.mark.root
