@@ -15,7 +15,7 @@ from textual.worker import Worker, WorkerState
 
 from . import actions
 from .messages import ShowScreen, SnapshotReady
-from .model.hosts import LiveHost, gathered
+from .model.hosts import LiveHost, gathered_hosts
 from .model.rows import arrange
 from .screens.base import HomeScreen
 from .screens.chain import ChainScreen
@@ -68,7 +68,7 @@ class Overlay2App(actions.Actions, App):
     def __init__(self, home="/var/lib/overlay2", snapshots=()):
         super().__init__()
         self._live = None if snapshots else LiveHost(home, self._publish)
-        self.hosts = gathered(snapshots) if snapshots else [self._live]
+        self.hosts = gathered_hosts(snapshots) if snapshots else [self._live]
         self._current = 0
 
     @property

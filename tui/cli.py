@@ -73,7 +73,7 @@ def main(arguments=None):
     snapshots = pipes.load(options.snapshot) if options.snapshot else [pipes.gather(home, measure=not options.no_sizes)]
     if not pipes.write(snapshots, as_json=options.json):
         return UNREADABLE
-    return WRONG if options.check and any(snapshot.wrongs for snapshot in snapshots) else DONE
+    return WRONG if options.check and any(snapshot.problems for snapshot in snapshots) else DONE
 
 
 def _open_screen(home, files):

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import sys
 
-from .model import fleet, report
-from .model.examine import examine
+from .model import gathered, report
+from .model.checks import run_checks
 from .model.sizes import SizeKeeper
 from .model.source import HomeSource
 
 
 def load(paths):
     """The Snapshots in some files (list of :class:`~.model.Snapshot`)."""
-    return [snapshot for path in paths for snapshot in fleet.load(path)]
+    return [snapshot for path in paths for snapshot in gathered.load(path)]
 
 
 def gather(home, measure=True):
@@ -26,9 +26,9 @@ def gather(home, measure=True):
     if snapshot.failure is not None:
         return snapshot
     source.read_processes()
-    source.with_examination(*examine(source.driver))
+    source.with_checks(*run_checks(source.driver))
     if measure:
-        keeper = SizeKeeper(source.driver.own_size, lambda sizes, unsized: None)
+        keeper = SizeKeeper(source.driver.own_size, lambda sizes, size_errors: None)
         keeper.follow(dict.fromkeys(snapshot.layers, False))
         source.with_sizes(*keeper.measure_all())
     return source.snapshot

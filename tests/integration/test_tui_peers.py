@@ -64,7 +64,7 @@ def test_dockerd_with_a_container_running(tmp_path):
         before = all_of(docker.home)
         found = headless.gather(docker.home)
         assert found.failure is None
-        assert found.wrongs == []
+        assert found.problems == []
         assert upper in found.layers
         assert (found.owners.engine, found.owners.running) == ("dockerd", True)
         assert found.owner_of(upper).kind == "container"
@@ -108,7 +108,7 @@ def test_containers_storage():
         assert {"bottom", "upper"} <= set(found.layers)
         assert found.layers["upper"].layer.parent == "bottom"
         assert found.sizes["bottom"] > 0
-        assert [remark.text for remark in found.wrongs] == []
+        assert [remark.text for remark in found.problems] == []
         assert found.owners.engine == "containers-storage"
         assert all_of(store.home) == before
 

@@ -12,7 +12,16 @@ from overlay2.health import Finding
 from overlay2.home.quota import QuotaUsage
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.owners import Owner
-from overlay2_tui.model import LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
+from overlay2_tui.model import (
+    LayerFacts,
+    MountFacts,
+    OwnerFacts,
+    OwnershipReport,
+    ProcessFacts,
+    Remark,
+    Snapshot,
+    Space,
+)
 from overlay2_tui.model.meaning import features_of
 
 #: A time of day in the tests' time zone, which is UTC.
@@ -71,15 +80,15 @@ def snapshot(**changes):
         "layers": MappingProxyType({facts.id: facts for facts in layers}),
         "sizes": MappingProxyType({"debian-12": 124 << 20, "shop-4.2": 3 << 20, "shop-4.3": 675, "shop-run": 9 << 30,
                                    "shop-test": 1 << 20, "web": 0}),
-        "unsized": MappingProxyType({"torn": "its diff folder is missing"}),
+        "size_errors": MappingProxyType({"torn": "its diff folder is missing"}),
         "mounts": (
             mount("shop-run", {"shop": 1, "backup": 1}, elsewhere=((4026532179, 30482, "nginx"),),
                   processes=(ProcessFacts(4711, "python", "www", "working folder"),)),
-            mount("web", {}, remarks=(Remark("Mounted, and no holder is on record.", "web", wrong=False),)),
+            mount("web", {}, remarks=(Remark("Mounted, and no holder is on record.", "web", is_problem=False),)),
         ),
         "health": (Finding("link-empty", "torn", f"{HOME}/torn/link", "its link file is empty, as after a power cut",
                            "Write the name of the link in l that leads to it into it"),),
-        "owners": Whose("dockerd", "/var/lib/docker", True, MappingProxyType({
+        "owners": OwnershipReport("dockerd", "/var/lib/docker", True, MappingProxyType({
             "debian-12": OwnerFacts("image", (Owner("image", "sha256:1", ("registry/debian:12",), "tagged"),)),
             "shop-4.2": OwnerFacts("image", (Owner("image", "sha256:2", ("shop:4.3",), "tagged", False),)),
             "shop-4.3": OwnerFacts("image", (Owner("image", "sha256:2", ("shop:4.3",), "tagged"),)),

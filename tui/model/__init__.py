@@ -5,16 +5,26 @@
 
 from __future__ import annotations
 
-from .snapshot import Failure, LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
+from .snapshot import (
+    Failure,
+    LayerFacts,
+    MountFacts,
+    OwnerFacts,
+    OwnershipReport,
+    ProcessFacts,
+    Remark,
+    Snapshot,
+    Space,
+)
 
 __all__ = [
     "Failure",
     "LayerFacts",
     "MountFacts",
     "OwnerFacts",
+    "OwnershipReport",
     "ProcessFacts",
     "Remark",
     "Snapshot",
     "Space",
-    "Whose",
 ]

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from . import fleet
+from . import gathered
 from .poller import Poller
 from .snapshot import Snapshot
 from .source import HomeSource
@@ -47,6 +47,6 @@ class GatheredHost:
         self.name = snapshot.host or snapshot.home
 
 
-def gathered(paths):
+def gathered_hosts(paths):
     """A :class:`GatheredHost` for each Snapshot in some files (list)."""
-    return [GatheredHost(snapshot) for path in paths for snapshot in fleet.load(path)]
+    return [GatheredHost(snapshot) for path in paths for snapshot in gathered.load(path)]

@@ -157,7 +157,7 @@ def lowers_of(entry):
 
 def _foreign_remark(entry):
     return Remark(
-        f"A mount below the home that is no layer's: {entry.fs_type} from {printable(entry.source)}.", wrong=False
+        f"A mount below the home that is no layer's: {entry.fs_type} from {printable(entry.source)}.", is_problem=False
     )
 
 

@@ -1,14 +1,14 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Keeping a Snapshot fresh: a thread that sleeps until the kernel has news, one that measures, one that examines."""
+"""Keeping a Snapshot fresh: three threads, which follow the kernel's events, measure, and run the checks."""
 
 from __future__ import annotations
 
 import threading
 import time
 
-from .examine import Examiner, examine
+from .checks import CheckLoop, run_checks
 from .sizes import Cancelled, SizeKeeper
 from .watch import News, Watch
 
@@ -40,10 +40,10 @@ class Poller:
         self._stopped = self.paused = False
         self._wants_processes = self._wants_all = False
         self._settling = {}
-        self._told = self._armed = None
+        self._last_published = self._armed = None
         self._due = {"full": 0.0, "use": 0.0, "elsewhere": 0.0, "processes": 0.0}
         self._sizes = SizeKeeper(self._measure, self._have_sizes)
-        self._examiner = Examiner(self._examine)
+        self._checks = CheckLoop(self._check)
 
     # From any thread
 
@@ -51,7 +51,7 @@ class Poller:
         """Stand still, or go on and catch up."""
         self.paused = paused
         self._sizes.pause(paused)
-        self._examiner.pause(paused)
+        self._checks.pause(paused)
         self._wake()
 
     def refresh(self):
@@ -66,10 +66,10 @@ class Poller:
         self._wake()
 
     def stop(self):
-        """End the threads soon, also within a long walk; the one that examines after what it is at."""
+        """End the threads soon, also within a long walk; the checking thread when its current check is done."""
         self._stopped = True
         self._sizes.stop()
-        self._examiner.stop()
+        self._checks.stop()
         self._wake()
 
     def _wake(self):
@@ -102,7 +102,7 @@ class Poller:
 
     def run_checks(self):
         """Ask for owners and findings until :meth:`stop`; for a thread of its own."""
-        self._examiner.run()
+        self._checks.run()
 
     def _follow(self):
         pending, gather = News(), _GATHER
@@ -147,7 +147,7 @@ class Poller:
             snapshot = read()
         took = time.monotonic() - started
         self._due[name] = time.monotonic() + max(least, _REST * took)
-        self._tell(snapshot)
+        self._publish_if_new(snapshot)
 
     def _read(self, news):
         started = time.monotonic()
@@ -163,18 +163,18 @@ class Poller:
                     snapshot = self._source.read_layers(news.layers)
                 if news.mounts or news.holders or news.layers:
                     snapshot = self._source.read_mounts()
-        self._tell(snapshot)
+        self._publish_if_new(snapshot)
         if snapshot.mounts is before.mounts and snapshot.layers is before.layers:
             return
-        self._examiner.ask()
+        self._checks.ask()
         self._sizes.forget(news.layers)
         mounted = {mount.id for mount in snapshot.mounts if mount.mounted or mount.elsewhere}
         self._sizes.follow({id: id in mounted and facts.kind != "ro" for id, facts in snapshot.layers.items()})
 
-    def _tell(self, snapshot):
+    def _publish_if_new(self, snapshot):
         """Publish what is not what was published last."""
-        if snapshot is not self._told:
-            self._told = snapshot
+        if snapshot is not self._last_published:
+            self._last_published = snapshot
             self._publish(snapshot)
 
     def _arm(self):
@@ -207,20 +207,20 @@ class Poller:
             raise Cancelled
         return driver.own_size(id, progress)
 
-    def _have_sizes(self, sizes, unsized):
+    def _have_sizes(self, sizes, size_errors):
         with self._lock:
-            snapshot = self._source.with_sizes(sizes, unsized)
-        self._tell(snapshot)
+            snapshot = self._source.with_sizes(sizes, size_errors)
+        self._publish_if_new(snapshot)
 
-    # The thread that examines
+    # The thread that runs the checks
 
-    def _examine(self):
+    def _check(self):
         driver = self._source.driver
         if driver is None:
             return
-        owners, findings = examine(driver)
+        owners, findings = run_checks(driver)
         with self._lock:
             if driver is not self._source.driver:
                 return
-            snapshot = self._source.with_examination(owners, findings)
-        self._tell(snapshot)
+            snapshot = self._source.with_checks(owners, findings)
+        self._publish_if_new(snapshot)

@@ -133,7 +133,7 @@ def as_text(snapshot):
     parts.append(_layer_lines(snapshot))
     parts.append(_mount_lines(snapshot))
     parts.append(_quota_lines(snapshot))
-    parts.append(_wrong_lines(snapshot))
+    parts.append(_problem_lines(snapshot))
     parts.append(_owner_lines(snapshot))
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -185,7 +185,7 @@ def _mount_lines(snapshot):
             f"    also in mount namespace {space} (process {pid}, {name})" for space, pid, name in mount.elsewhere
         ]
         lines += [f"    busy: process {p.pid} ({p.name}, {p.user}): {p.how}" for p in mount.processes or ()]
-        lines += [f"    {'!' if remark.wrong else 'note:'} {remark.text}" for remark in mount.remarks]
+        lines += [f"    {'!' if remark.is_problem else 'note:'} {remark.text}" for remark in mount.remarks]
     return lines
 
 
@@ -221,13 +221,13 @@ def _quota_lines(snapshot):
     return [f"Quota    {len(rows)}", *_table(rows)] if rows else []
 
 
-def _wrong_lines(snapshot):
-    notes = [f"  note: {remark.text}" for remark in snapshot.remarks if not remark.wrong]
-    wrongs = []
-    for remark in snapshot.wrongs:
+def _problem_lines(snapshot):
+    notes = [f"  note: {remark.text}" for remark in snapshot.remarks if not remark.is_problem]
+    problems = []
+    for remark in snapshot.problems:
         where = printable(remark.layer) + ": " if remark.layer else ""
-        wrongs.append(f"  ! {where}{remark.text}" + (f". {remark.remedy}." if remark.remedy else ""))
-    return [f"Problems {len(wrongs) or 'none'}", *wrongs, *notes]
+        problems.append(f"  ! {where}{remark.text}" + (f". {remark.remedy}." if remark.remedy else ""))
+    return [f"Problems {len(problems) or 'none'}", *problems, *notes]
 
 
 def _table(rows, right=()):

@@ -35,7 +35,7 @@ class SizeKeeper:
     """Keeps the sizes of a home's layers. All methods may be called from any thread.
 
     :param measure: ``measure(id, progress)`` gives bytes (int), calling ``progress()`` on the way.
-    :param tell: called with (sizes, unsized), both dicts of id, when there is news; from the keeper's own thread.
+    :param tell: called with (sizes, size_errors), both dicts of id, when there is news; from the keeper's own thread.
     """
 
     def __init__(self, measure, tell, clock=time.monotonic):
@@ -45,7 +45,7 @@ class SizeKeeper:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._stopped = self._paused = False
-        self._sizes, self._unsized = {}, {}
+        self._sizes, self._size_errors = {}, {}
         self._wanted, self._again, self._changing = [], set(), set()
         self._due = []
         self._rest_until = 0.0
@@ -57,11 +57,11 @@ class SizeKeeper:
         with self._lock:
             settled = self._changing - {id for id, changing in layers.items() if changing}
             self._changing = {id for id, changing in layers.items() if changing}
-            for known in (self._sizes, self._unsized):
+            for known in (self._sizes, self._size_errors):
                 for id in set(known) - set(layers):
                     del known[id]
             # The list is worked off from its end: those that can be written to are first, as people look at these.
-            missing = [id for id in layers if id in settled or not (id in self._sizes or id in self._unsized)]
+            missing = [id for id in layers if id in settled or not (id in self._sizes or id in self._size_errors)]
             self._wanted = sorted({*missing, *self._again} & set(layers), key=lambda id: (id in self._changing, id))
             scheduled = {id for _when, id in self._due}
             now = self._clock()
@@ -74,7 +74,7 @@ class SizeKeeper:
         """These changed: measure them again."""
         with self._lock:
             for id in ids:
-                self._unsized.pop(id, None)
+                self._size_errors.pop(id, None)
                 if id in self._sizes and id not in self._again:
                     self._again.add(id)
                     self._wanted.append(id)
@@ -92,7 +92,7 @@ class SizeKeeper:
 
     def run(self):
         """Work until :meth:`stop`."""
-        be_polite()
+        lower_priority()
         told = 0.0
         while not self._stopped:
             id = None if self._paused else self._next()
@@ -100,16 +100,16 @@ class SizeKeeper:
                 self._one(id)
             if id is None or self._clock() - told >= _TELL_EVERY:
                 told = self._clock()
-                self._say()
+                self._publish()
             if id is None:
                 self._news.wait(self._pause_length())
                 self._news.clear()
 
     def measure_all(self):
-        """Measure everything that is wanted, at once, in the caller's thread: (sizes, unsized)."""
+        """Measure everything that is wanted, at once, in the caller's thread: (sizes, size_errors)."""
         while (id := self._next()) is not None:
             self._one(id)
-        return dict(self._sizes), dict(self._unsized)
+        return dict(self._sizes), dict(self._size_errors)
 
     def _next(self):
         """The id to measure now, or None."""
@@ -134,7 +134,7 @@ class SizeKeeper:
         started = self._worked_since = self._clock()
         size = why = None
         try:
-            size = self._measure(id, self._breathe)
+            size = self._measure(id, self._yield)
         except Cancelled:
             return
         except (Overlay2Error, OSError) as error:
@@ -144,7 +144,7 @@ class SizeKeeper:
             self._changed = self._changed or self._sizes.get(id) != size or size is None
             if size is None:
                 self._sizes.pop(id, None)
-                self._unsized[id] = why
+                self._size_errors[id] = why
                 return
             if id in self._sizes:
                 self._rest_until = self._clock() + _REST * took
@@ -152,7 +152,7 @@ class SizeKeeper:
             if id in self._changing:
                 heapq.heappush(self._due, (self._clock() + _LEAST_REST, id))
 
-    def _breathe(self):
+    def _yield(self):
         """Called for each folder: ends the walk if so wished, and leaves the interpreter to others now and then."""
         if self._stopped:
             raise Cancelled
@@ -162,16 +162,16 @@ class SizeKeeper:
             time.sleep(_STRIDE / 4)
             self._worked_since = self._clock()
 
-    def _say(self):
+    def _publish(self):
         with self._lock:
             if not self._changed:
                 return
             self._changed = False
-            sizes, unsized = dict(self._sizes), dict(self._unsized)
-        self._tell(sizes, unsized)
+            sizes, size_errors = dict(self._sizes), dict(self._size_errors)
+        self._tell(sizes, size_errors)
 
 
-def be_polite():
+def lower_priority():
     """Let this thread take the processor and the disk only when nobody else wants them: on Linux both are its own."""
     with contextlib.suppress(OSError, psutil.Error):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -71,8 +70,8 @@ class Remark(NamedTuple):
     text: str
     #: The layer concerned; "" for the home.
     layer: str = ""
-    #: A wrong, rather than something to know.
-    wrong: bool = True
+    #: A problem, rather than a note.
+    is_problem: bool = True
     #: What to do about it, "" where nobody says; and the code of a finding of ``overlay2.health``.
     remedy: str = ""
     code: str = ""
@@ -140,7 +139,7 @@ def _needed_by(owner):
     return f"{owner.kind} {owner.title}{state}" + ("" if owner.direct else ", through a layer above")
 
 
-class Whose(NamedTuple):
+class OwnershipReport(NamedTuple):
     """Whose the layers of a home are."""
 
     #: ``dockerd``, ``containers-storage``, ``overlay2``; "" where nobody's records were found.
@@ -243,7 +242,7 @@ class Snapshot:
     #: Bytes of each layer's own files, as far as they are measured.
     sizes: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     #: Why a layer can't be measured, by id.
-    unsized: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    size_errors: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     mounts: tuple[MountFacts, ...] = ()
     #: Of the home as a whole.
     remarks: tuple[Remark, ...] = ()
@@ -252,31 +251,31 @@ class Snapshot:
     #: What a check of the whole home found, worst first; None before the first one.
     health: Optional[tuple[Finding, ...]] = None
     #: None before anybody asked.
-    owners: Optional[Whose] = None
+    owners: Optional[OwnershipReport] = None
 
     @property
     def sized(self):
         """How many layers are done with measuring."""
-        return len(self.sizes) + len(self.unsized)
+        return len(self.sizes) + len(self.size_errors)
 
     @property
-    def wrongs(self):
+    def problems(self):
         """Everything that is wrong: list of :class:`Remark`, worst first.
 
         Where a check found a layer's fault, the check has the word; what came up since is added.
         """
         found = list(_findings(self.health)) if self.health else []
         told = {remark.layer for remark in found}
-        found.extend(remark for remark in self.remarks if remark.wrong and "" not in told)
-        found.extend(remark for remark in _layer_wrongs(self.layers) if remark.layer not in told)
+        found.extend(remark for remark in self.remarks if remark.is_problem and "" not in told)
+        found.extend(remark for remark in _layer_problems(self.layers) if remark.layer not in told)
         for mount in self.mounts:
-            found.extend(remark for remark in mount.remarks if remark.wrong and remark.layer not in told)
+            found.extend(remark for remark in mount.remarks if remark.is_problem and remark.layer not in told)
         return found
 
     @property
     def notes(self):
-        """What is good to know of the home and is no wrong: list of :class:`Remark`."""
-        return [remark for remark in self.remarks if not remark.wrong]
+        """Notes about the home, which are not problems: list of :class:`Remark`."""
+        return [remark for remark in self.remarks if not remark.is_problem]
 
     def owner_of(self, layer):
         """The :class:`OwnerFacts` of a layer; None where nobody knows, or nobody asked yet."""
@@ -297,7 +296,7 @@ def _findings(health):
 
 
 @last_only
-def _layer_wrongs(layers):
+def _layer_problems(layers):
     return [Remark(text, facts.id) for facts in layers.values() for text in facts.layer.problems]
 
 
@@ -308,8 +307,3 @@ def short(layer):
         # dockerd keeps a container's first layer apart by a suffix; it tells the two.
         return text[:12] + ("-init" if text.endswith("-init") else "")
     return text
-
-
-def path_text(path):
-    """A path for people (str), whatever bytes are in it."""
-    return printable(os.fsdecode(path))

@@ -161,18 +161,18 @@ class HomeSource:
             self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), mounts=found)
         return self._snapshot
 
-    def with_sizes(self, sizes, unsized):
+    def with_sizes(self, sizes, size_errors):
         """The Snapshot with what has been measured by now; ids that are gone are left out."""
         layers = self._snapshot.layers
         self._snapshot = dataclasses.replace(
             self._snapshot,
             sizes=MappingProxyType({id: size for id, size in sizes.items() if id in layers}),
-            unsized=MappingProxyType({id: why for id, why in unsized.items() if id in layers}),
+            size_errors=MappingProxyType({id: why for id, why in size_errors.items() if id in layers}),
         )
         return self._snapshot
 
-    def with_examination(self, owners, findings):
-        """The Snapshot with what :func:`~.examine.examine` said; the same one where it said that before."""
+    def with_checks(self, owners, findings):
+        """The Snapshot with what :func:`~.checks.run_checks` said; the same one where it said that before."""
         if (owners, findings) != (self._snapshot.owners, self._snapshot.health):
             self._snapshot = dataclasses.replace(self._snapshot, owners=owners, health=findings)
         return self._snapshot
@@ -216,7 +216,7 @@ class HomeSource:
             yield Remark(
                 "Without root, opaque folders and other users' processes and mount namespaces can't be seen: "
                 "some answers are missing.",
-                wrong=False,
+                is_problem=False,
             )
 
     def _no_home(self):

@@ -29,7 +29,7 @@ class ProblemGrid(Grid):
 
     def show(self, snapshot):
         """Follow a Snapshot."""
-        remarks = [*snapshot.wrongs, *snapshot.notes]
+        remarks = [*snapshot.problems, *snapshot.notes]
         self.empty = "Nothing wrong was found: layers, links, chains, mounts and holders agree."
         if snapshot.health is None:
             self.empty = "Nothing wrong was seen so far. The whole home was not checked yet."
@@ -44,7 +44,7 @@ class ProblemGrid(Grid):
     def cells(self, key):
         remark = self._remarks[key]
         return [
-            ("!", "bad") if remark.wrong else ("·", "accent"),
+            ("!", "bad") if remark.is_problem else ("·", "accent"),
             short(remark.layer) if remark.layer else ("the home", "dim"),
             remark.text,
             (remark.code, "dim"),
@@ -68,7 +68,7 @@ class HealthScreen(HomeScreen):
         self.query_one("#owners", Panel).set_lines(owners_lines(self.snapshot))
 
     def text(self):
-        lines = [plain(line) for remark in self.snapshot.wrongs for line in remark_lines(remark)]
+        lines = [plain(line) for remark in self.snapshot.problems for line in remark_lines(remark)]
         return [*(lines or ["Nothing wrong was found."]), "", *map(plain, owners_lines(self.snapshot))]
 
     def _show_remark(self):
@@ -92,7 +92,7 @@ class HealthScreen(HomeScreen):
 def remark_lines(remark):
     """What is wrong, and what to do about it."""
     where = f"Layer {printable(remark.layer)}" if remark.layer else "The home"
-    lines = [(where, "strong"), (remark.text, "bad" if remark.wrong else "")]
+    lines = [(where, "strong"), (remark.text, "bad" if remark.is_problem else "")]
     return [*lines, f"{remark.remedy}."] if remark.remedy else lines
 
 

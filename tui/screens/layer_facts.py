@@ -22,7 +22,7 @@ def layer_lines(snapshot, facts):
         *_own_lines(snapshot, facts),
         *(_mount_lines(mount) if mount is not None else ()),
         *_owner_lines(snapshot.owner_of(facts.id)),
-        *_wrong_lines(snapshot, facts, mount),
+        *_problem_lines(snapshot, facts, mount),
     ]
 
 
@@ -50,8 +50,8 @@ def _own_lines(snapshot, facts):
 
 
 def _size_line(snapshot, layer):
-    if layer in snapshot.unsized:
-        return _fact("size", f"can't be measured: {snapshot.unsized[layer]}", "bad")
+    if layer in snapshot.size_errors:
+        return _fact("size", f"can't be measured: {snapshot.size_errors[layer]}", "bad")
     size = snapshot.sizes.get(layer)
     return _fact("size", human_size(size) if size is not None else "…")
 
@@ -61,7 +61,7 @@ def _mount_lines(mount):
     yield _fact("mount", state, "good" if mount.mounted else "")
     yield _fact("held by", holders_text(mount.holders))
     for remark in mount.remarks:
-        yield [("! ", "bad") if remark.wrong else ("· ", "dim"), (remark.text, "")]
+        yield [("! ", "bad") if remark.is_problem else ("· ", "dim"), (remark.text, "")]
 
 
 def _owner_lines(owner):
@@ -82,12 +82,12 @@ def _owner_lines(owner):
         yield _fact("", printable(where), "dim")
 
 
-def _wrong_lines(snapshot, facts, mount):
+def _problem_lines(snapshot, facts, mount):
     told = [remark.text for remark in mount.remarks] if mount is not None else ()
-    wrongs = [remark for remark in snapshot.wrongs if remark.layer == facts.id and remark.text not in told]
-    if wrongs:
+    problems = [remark for remark in snapshot.problems if remark.layer == facts.id and remark.text not in told]
+    if problems:
         yield from ("", ("Problems", "bad"))
-    for remark in wrongs:
+    for remark in problems:
         yield [("! ", "bad"), (remark.text, "")]
         if remark.remedy:
             yield [("  ", ""), (f"{remark.remedy}.", "dim")]

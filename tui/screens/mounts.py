@@ -52,7 +52,7 @@ class MountGrid(Grid):
 
     def cells(self, key):
         mount = self._mounts[key]
-        wrong = any(remark.wrong for remark in mount.remarks)
+        wrong = any(remark.is_problem for remark in mount.remarks)
         sign = "!" if wrong else "●" if mount.mounted else "○" if mount.elsewhere else "-"
         meaning = "bad" if wrong else "good" if mount.mounted else "warn" if mount.elsewhere else "dim"
         return [
@@ -117,7 +117,9 @@ def mount_lines(mount, privileged=True):
     if mount.id:
         lines.append([("held by  ", "dim"), (holders_text(mount.holders), "")])
     for remark in mount.remarks:
-        lines.append([("! " if remark.wrong else "· ", "bad" if remark.wrong else "accent"), (remark.text, "")])
+        lines.append(
+            [("! " if remark.is_problem else "· ", "bad" if remark.is_problem else "accent"), (remark.text, "")]
+        )
     if mount.id and not mount.remarks and mount.mounted:
         lines.append([("✓ ", "good"), ("The kernel, the holders and the layer's files agree.", "")])
     if mount.processes is not None:

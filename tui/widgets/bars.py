@@ -65,9 +65,9 @@ class HomeBar(Static):
         elif snapshot.sizes:
             parts.append(total)
         line = [("  " + " · ".join(parts), "")]
-        wrongs = len(snapshot.wrongs)
-        if wrongs:
-            line.append((f" · {wrongs} problem{'s' * (wrongs != 1)}", "bad"))
+        problems = len(snapshot.problems)
+        if problems:
+            line.append((f" · {problems} problem{'s' * (problems != 1)}", "bad"))
         return line
 
 

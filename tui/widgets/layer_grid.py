@@ -156,13 +156,13 @@ class LayerGrid(Grid):
         size = self._snapshot.sizes.get(key)
         if size is not None:
             return human_size(size)
-        return ("?", "bad") if key in self._snapshot.unsized else ("…", "dim")
+        return ("?", "bad") if key in self._snapshot.size_errors else ("…", "dim")
 
     def _mounted_cell(self, key):
         mount = self._mounts.get(key)
         if mount is None:
             return ""
-        wrong = any(remark.wrong for remark in mount.remarks)
+        wrong = any(remark.is_problem for remark in mount.remarks)
         count = f" ×{mount.references}" if mount.references else ""
         if mount.mounted:
             return ("● " if not wrong else "! ") + "yes" + count, "bad" if wrong else "good"

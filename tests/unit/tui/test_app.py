@@ -680,7 +680,7 @@ def test_damage_shows_in_place(driver, drive, until):
     async def script(app, pilot):
         await until(pilot, lambda: app.host.snapshot is not None)
         os.unlink(os.path.join(driver.home, "l", driver.layer("base").link))
-        await until(pilot, lambda: app.host.snapshot.wrongs)
+        await until(pilot, lambda: app.host.snapshot.problems)
         for number in "123456":
             await pilot.press(number)
             await pilot.pause(0.3)

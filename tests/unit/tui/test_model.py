@@ -20,8 +20,8 @@ from overlay2.errors import LayerDamaged, LayerNotFound
 from overlay2.health import Finding
 from overlay2.owners import Owner
 from overlay2_tui import headless
-from overlay2_tui.model import OwnerFacts, files, fleet, report
-from overlay2_tui.model.examine import Examiner
+from overlay2_tui.model import OwnerFacts, files, gathered, report
+from overlay2_tui.model.checks import CheckLoop
 from overlay2_tui.model.poller import Poller
 from overlay2_tui.model.rows import arrange, find
 from overlay2_tui.model.sizes import SizeKeeper
@@ -44,9 +44,9 @@ def driver(home):
     driver.cleanup()
 
 
-def wrongs(source):
+def problems(source):
     """What is wrong, as text."""
-    return [f"{remark.layer}: {remark.text}" for remark in source.read().wrongs]
+    return [f"{remark.layer}: {remark.text}" for remark in source.read().problems]
 
 
 def test_reads_everything(driver):
@@ -56,7 +56,7 @@ def test_reads_everything(driver):
     (mount,) = found.mounts
     assert (mount.id, mount.mounted, dict(mount.holders)) == ("top", True, {"web": 1})
     assert mount.processes == ()
-    assert found.wrongs == []
+    assert found.problems == []
     assert found.space.total > 0
     assert found.health == ()
     assert found.owners.engine == "overlay2"
@@ -96,7 +96,7 @@ def test_damage_is_told_in_sentences(driver):
     link = driver.layer("base").link
     os.unlink(os.path.join(driver.home, "l", link))
     os.makedirs(os.path.join(driver.home, "half/diff"))
-    text = "\n".join(wrongs(HomeSource(driver.home)))
+    text = "\n".join(problems(HomeSource(driver.home)))
     assert "middle: its link file is empty" in text
     assert f"top: its lower chain names l/{link}, which leads nowhere" in text
     assert "half: its link file is missing" in text
@@ -109,7 +109,7 @@ def test_a_half_removed_layer(driver, part):
     shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
     found = headless.gather(driver.home)
     assert found.failure is None
-    assert any(remark.layer == "middle" and remark.remedy for remark in found.wrongs), found.wrongs
+    assert any(remark.layer == "middle" and remark.remedy for remark in found.problems), found.problems
     assert "middle: " in report.as_text(found)
     source = HomeSource(driver.home)
     source.read()
@@ -158,15 +158,15 @@ def test_a_home_that_changes_while_it_is_read(driver, spawn):
     assert busy.wait(60) == 0
     assert source.read().failure is None
     assert set(source.snapshot.layers) == {"base", "middle", "top"}
-    assert source.snapshot.wrongs == []
+    assert source.snapshot.problems == []
 
 
 def test_disagreements_between_kernel_and_holders(driver):
     subprocess.run(["umount", os.path.join(driver.home, "top/merged")], check=True)
-    assert any("held by web, but the kernel has nothing mounted" in text for text in wrongs(HomeSource(driver.home)))
+    assert any("held by web, but the kernel has nothing mounted" in text for text in problems(HomeSource(driver.home)))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", os.path.join(driver.home, "top/merged")], check=True)
     assert any(
-        "No overlay is mounted on its merged folder, but tmpfs" in text for text in wrongs(HomeSource(driver.home))
+        "No overlay is mounted on its merged folder, but tmpfs" in text for text in problems(HomeSource(driver.home))
     )
 
 
@@ -177,7 +177,7 @@ def test_stacked_mounts_and_foreign_mounts(driver):
     os.mkdir(os.path.join(home, "extra"))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{home}/extra"], check=True)
     source = HomeSource(home)
-    text = "\n".join(wrongs(source))
+    text = "\n".join(problems(source))
     assert "2 mounts lie on top of each other" in text
     assert "Mounted read-only, though it was made for writing" in text
     assert any("no layer's" in remark.text for mount in source.snapshot.mounts for remark in mount.remarks)
@@ -244,9 +244,9 @@ def test_without_root_a_listing_says_that_opaque_folders_are_missed(open_to_all)
 @pytest.mark.root
 def test_without_root_what_may_not_be_read_says_so(open_to_all):
     os.chmod(os.path.join(open_to_all, "base/diff"), 0o700)
-    sizes, unsized = nobody.call(lambda: (dict((s := headless.gather(open_to_all)).sizes), dict(s.unsized)))
+    sizes, size_errors = nobody.call(lambda: (dict((s := headless.gather(open_to_all)).sizes), dict(s.size_errors)))
     assert "base" not in sizes
-    assert "ermission denied" in unsized["base"]
+    assert "ermission denied" in size_errors["base"]
     assert "middle" in sizes
 
 
@@ -287,7 +287,7 @@ def test_json_round_trip(driver, real_tmp):
     found = headless.gather(driver.home)
     file = real_tmp / "ship.json"
     file.write_text(report.as_json([found]))
-    (again,) = fleet.load(str(file))
+    (again,) = gathered.load(str(file))
     assert again.gathered
     assert list(again.layers) == list(found.layers)
     assert dict(again.sizes) == dict(found.sizes)
@@ -315,11 +315,11 @@ def test_results_of_the_module_are_found_wherever_they_are(real_tmp, wrap):
                     "remedy": "Write it", "repairable": True}],
     }  # fmt: skip
     (real_tmp / "ship.json").write_text(json.dumps(wrap(result)))
-    (found,) = fleet.load(str(real_tmp / "ship.json"))
+    (found,) = gathered.load(str(real_tmp / "ship.json"))
     assert (found.host, found.home, list(found.layers), found.failure) == ("ship", "/h", ["a"], None)
     assert found.mounts[0].references == 1
     assert found.owner_of("a").text == "shop:4.2"
-    assert [remark.remedy for remark in found.wrongs] == ["Write it"]
+    assert [remark.remedy for remark in found.problems] == ["Write it"]
     again = report.as_data(found)
     assert set(again["owners"]) == set(result["owners"])
     assert json.loads(json.dumps(again["owners"]["layers"])) == result["owners"]["layers"]
@@ -331,9 +331,9 @@ def test_results_of_the_module_are_found_wherever_they_are(real_tmp, wrap):
 )
 def test_files_that_are_no_snapshot(real_tmp, content):
     (real_tmp / "bad.json").write_text(content)
-    (found,) = fleet.load(str(real_tmp / "bad.json"))
+    (found,) = gathered.load(str(real_tmp / "bad.json"))
     assert found.failure is not None
-    assert fleet.load(str(real_tmp / "none.json"))[0].failure is not None
+    assert gathered.load(str(real_tmp / "none.json"))[0].failure is not None
 
 
 def run(*arguments, **more):
@@ -443,22 +443,22 @@ def test_the_check_has_the_word_on_layers_that_it_found_wrong():
     finding = Finding("link-empty", "torn", "/x/torn/link", "its link file is empty", "Write the name into it")
     note = Finding("digest-unverifiable", "web", "/x/web", "no tar-split record", "")
     snapshot = scripted.snapshot(health=(finding, note))
-    assert [(one.layer, one.remedy) for one in snapshot.wrongs] == [("torn", "Write the name into it")]
+    assert [(one.layer, one.remedy) for one in snapshot.problems] == [("torn", "Write the name into it")]
     layers = {**snapshot.layers, "new": scripted.layer("new", problems=("its link file is missing",))}
-    assert [one.layer for one in scripted.snapshot(health=(finding,), layers=layers).wrongs] == ["torn", "new"]
+    assert [one.layer for one in scripted.snapshot(health=(finding,), layers=layers).problems] == ["torn", "new"]
 
 
 def test_an_examiner_asks_when_something_changed_and_ends():
     looks = []
-    examiner = Examiner(lambda: looks.append(1))
-    thread = threading.Thread(target=examiner.run)
+    loop = CheckLoop(lambda: looks.append(1))
+    thread = threading.Thread(target=loop.run)
     thread.start()
     try:
         wait(looks, lambda _last: len(looks) == 1)
-        examiner.ask()
+        loop.ask()
         wait(looks, lambda _last: len(looks) == 2)
     finally:
-        examiner.stop()
+        loop.stop()
         thread.join(10)
         assert not thread.is_alive()
 
@@ -478,7 +478,7 @@ def test_sizes_are_kept_and_taken_again_when_they_changed():
         taken.append(id)
         return len(taken)
 
-    keeper = SizeKeeper(measure, lambda sizes, unsized: told.append((sizes, unsized)))
+    keeper = SizeKeeper(measure, lambda sizes, size_errors: told.append((sizes, size_errors)))
     keeper.follow({"a": False, "b": False})
     assert keeper.measure_all()[0].keys() == {"a", "b"}
     keeper.follow({"a": False, "b": False, "c": False})

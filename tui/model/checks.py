@@ -14,8 +14,8 @@ import time
 
 from overlay2 import Overlay2Error
 
-from .sizes import be_polite
-from .snapshot import OwnerFacts, Whose
+from .sizes import lower_priority
+from .snapshot import OwnerFacts, OwnershipReport
 
 #: Seconds for a change to settle; the least seconds between two looks where nothing is seen to change.
 _SETTLE, _LEAST_REST = 2.0, 30.0
@@ -23,21 +23,21 @@ _SETTLE, _LEAST_REST = 2.0, 30.0
 _BUSY_REST, _REST = 20.0, 300.0
 
 
-def examine(driver):
-    """Owners and findings: (:class:`~.snapshot.Whose`, tuple of ``overlay2.health.Finding``).
+def run_checks(driver):
+    """Owners and findings: (:class:`~.snapshot.OwnershipReport`, tuple of ``overlay2.health.Finding``).
 
     :raises Overlay2Error, OSError: the home can't be listed.
     """
     from overlay2 import health, owners  # not before the first picture stands
 
     report = owners.resolve(driver)
-    return whose(report), tuple(health.check(driver, ownership=report))
+    return ownership_report(report), tuple(health.check(driver, ownership=report))
 
 
-def whose(report):
-    """What an ``overlay2.owners.Report`` says, as a :class:`~.snapshot.Whose`."""
+def ownership_report(report):
+    """What an ``overlay2.owners.Report`` says, as a :class:`~.snapshot.OwnershipReport`."""
     layers = {id: _owner_facts(ownership) for id, ownership in report.layers.items()}
-    return Whose(report.engine, report.root, report.running, layers, tuple(map(str, report.problems)))
+    return OwnershipReport(report.engine, report.root, report.running, layers, tuple(map(str, report.problems)))
 
 
 def _owner_facts(ownership):
@@ -51,10 +51,10 @@ def _owner_facts(ownership):
     )
 
 
-class Examiner:
+class CheckLoop:
     """Asks when something changed, and now and then without that. Its methods may be called from any thread.
 
-    :param look: called without arguments; does the work, and may raise what :func:`examine` raises.
+    :param look: called without arguments; does the work, and may raise what :func:`run_checks` raises.
     """
 
     def __init__(self, look, clock=time.monotonic):
@@ -81,7 +81,7 @@ class Examiner:
 
     def run(self):
         """Work until :meth:`stop`."""
-        be_polite()
+        lower_priority()
         while not self._stopped:
             wait = None if self._paused else self._due - self._clock()
             if wait is None or wait > 0:

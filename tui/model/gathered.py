@@ -13,7 +13,17 @@ from overlay2 import Layer
 from overlay2.home.quota import QuotaUsage
 
 from .meaning import features_of
-from .snapshot import Failure, LayerFacts, MountFacts, OwnerFacts, ProcessFacts, Remark, Snapshot, Space, Whose
+from .snapshot import (
+    Failure,
+    LayerFacts,
+    MountFacts,
+    OwnerFacts,
+    OwnershipReport,
+    ProcessFacts,
+    Remark,
+    Snapshot,
+    Space,
+)
 
 #: A result of overlay2_info has at least one of these.
 _TOPICS = ("status", "layers", "mounts", "quota")
@@ -126,7 +136,9 @@ def _findings(data):
 
 def _owners(data):
     layers = {one["id"]: _owner_facts(one) for one in data["layers"]}
-    return Whose(data["engine"], data["root"], data["running"], MappingProxyType(layers), tuple(data["problems"]))
+    return OwnershipReport(
+        data["engine"], data["root"], data["running"], MappingProxyType(layers), tuple(data["problems"])
+    )
 
 
 def _owner_facts(data):
