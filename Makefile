@@ -92,7 +92,7 @@ docs: venv $(VENV)/.docs-installed ## Build the collection's site in .cache/docs
 	@python scripts/build_docs.py
 
 .PHONY: sanity
-sanity: venv ## ansible-test sanity on every Python found (CORES="2.18 2.21" for other ansible-cores)
+sanity: venv ## ansible-test sanity on the oldest and newest ansible-core claimed, every Python found (CORES="2.19 2.20")
 	@$(BIN)/python scripts/ansible_test.py sanity
 
 .PHONY: unit
