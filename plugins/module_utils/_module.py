@@ -48,7 +48,7 @@ class DriverModule(AnsibleModule):
         log, handler = logging.getLogger("overlay2"), _TaskWarnings(self)
         log.addHandler(handler)
         try:
-            self.exit_json(**job(self))
+            self.exit_json(**plain_data(job(self)))
         except Overlay2Error as error:
             self.fail_json(**failure(error))
         except OSError as error:
@@ -136,52 +136,18 @@ def find_layer(driver: BaseDriver | None, layer_id: str) -> Any:
 
 def plain_text(path: str) -> str:
     """A path as JSON can carry it: a byte that is not UTF-8 becomes ``\\udcXX``."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def layer_record(home: str, layer: Any, size: int | None = None) -> dict[str, Any]:
-    """A layer as the modules return it.
-
-    :param layer: the driver's record.
-    :param size: bytes of the layer's own content if they were counted, else the recorded size is returned.
-    """
-    folder = os.path.join(home, layer.id)
-    return {
-        "id": layer.id,
-        "parent": layer.parent,
-        "depth": layer.depth,
-        "lowers": list(layer.lower),
-        "upper_dir": os.path.join(folder, "diff"),
-        "work_dir": os.path.join(folder, "work"),
-        "merged_dir": os.path.join(folder, "merged"),
-        "link": layer.link,
-        "committed": layer.committed,
-        "read_write": layer.read_write,
-        "owner": layer.owner,
-        "size": layer.size if size is None else size,
-        "diff_id": layer.diff_id,
-        "quota": quota_record(layer.quota),
-    }
-
-
-def finding_record(finding: Any) -> dict[str, Any]:
-    """A finding of ``health`` as the modules return it."""
-    return {
-        "code": finding.code,
-        "severity": finding.severity,
-        "layer": plain_text(finding.layer),
-        "path": plain_text(finding.path),
-        "evidence": plain_text(finding.evidence),
-        "remedy": plain_text(finding.remedy),
-        "repairable": finding.repairable,
-    }
+def plain_data(data: Any) -> Any:
+    """A result in which every text went through :func:`plain_text`."""
+    if isinstance(data, str):
+        return plain_text(data)
+    if isinstance(data, dict):
+        return {plain_data(key): plain_data(value) for key, value in data.items()}
+    return [plain_data(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def user_records(users: Any) -> list[dict[str, Any]]:
     """Processes that use a layer as the modules return them."""
     return [user._asdict() for user in users]
-
-
-def quota_record(usage: Any) -> dict[str, Any] | None:
-    """A quota as the modules return it (sizes in bytes), or None."""
-    return None if usage is None else dict(usage._asdict())

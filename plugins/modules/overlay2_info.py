@@ -107,55 +107,82 @@ layers:
   elements: dict
   contains:
     id:
-      description: The layer's name.
+      description: The name of the layer.
       type: str
       sample: shop-run
     parent:
-      description: The layer below, empty for a base, null if it can't be told.
+      description: The layer below, empty for a base, null if it can't be determined.
       type: str
       sample: shop-4.2
     depth:
-      description: How many layers it stands on.
+      description: The number of layers below.
       type: int
       sample: 2
     lowers:
-      description: The layers it stands on, uppermost first.
+      description: The layers below, uppermost first.
       type: list
       elements: str
       sample: [shop-4.2, debian-12]
     upper_dir:
-      description: Folder of the layer's own content.
+      description: Folder with the layer's own content.
       type: str
       sample: /var/lib/overlay2/shop-run/diff
     work_dir:
-      description: Folder that overlayfs works in. A base has none.
+      description: Folder that overlayfs uses internally. It does not exist for a base.
       type: str
       sample: /var/lib/overlay2/shop-run/work
     merged_dir:
-      description: Where the layer shows together with those below while it is mounted.
+      description: Where the layer and those below are visible together while the layer is mounted.
       type: str
       sample: /var/lib/overlay2/shop-run/merged
     link:
-      description: The short name that mounts use for it; empty if it is lost.
+      description: The short name used in mounts; empty if it is lost.
       type: str
       sample: 5C7HYQ3TTGZEXY2KBCFVBT4LQN
     committed:
-      description: Whether a layer was made on top of it, so that it is mounted read-only.
+      description: Whether the layer has been the parent of another layer. It is then mounted read-only.
       type: bool
       sample: false
     read_write:
-      description: Whether it was made to be written to; null if that is not recorded.
+      description: Whether it was created to be written to; null if that is not recorded.
       type: bool
       sample: true
+    owner:
+      description: The name of whoever keeps the layer; null if it has no owner.
+      type: str
+      sample: shop
+    size:
+      description: >-
+        Bytes of the layer's own content, recorded when an archive was applied. Null if it is not recorded, as for
+        layers that are written to.
+      type: int
+      sample: 8192
     diff_id:
-      description: Diff ID of the archive that was applied to it; null if none was, or that is not recorded.
+      description: Diff ID of the archive that was applied to it; null if there was none, or it is not recorded.
       type: str
       sample: sha256:7cea17427f83f6c4706c74f94fb6d7925b06ea9a0701234f1a9d43f6af11432a
     quota:
-      description: The layer's project quota, as under RV(quota); null if it has none or it can't be read.
+      description: The project quota of the layer; null if it has none, or it can't be read.
       type: dict
+      contains:
+        project_id:
+          description: The XFS project of the layer.
+          type: int
+          sample: 7
+        limit:
+          description: Bytes that the layer may use.
+          type: int
+          sample: 10737418240
+        used:
+          description: Bytes in use.
+          type: int
+          sample: 8192
+        inodes:
+          description: Files and folders in use.
+          type: int
+          sample: 5
     problems:
-      description: What is wrong with the layer, a sentence each.
+      description: What is wrong with the layer, one sentence each.
       type: list
       elements: str
       sample: []
@@ -339,13 +366,8 @@ remedy:
 
 import os
 
-from ansible_collections.strata.overlay2.plugins.module_utils._module import (
-    DriverModule,
-    finding_record,
-    layer_record,
-    plain_text,
-    quota_record,
-)
+from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import records
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 
 
@@ -355,13 +377,8 @@ def gather_status(driver):
 
 
 def gather_layers(driver):
-    """A record for each layer (list of dict). Sizes are left out: they take a walk through every layer."""
-    records = []
-    for layer in driver.layers():
-        record = layer_record(driver.home, layer)
-        del record["size"]
-        records.append(dict(record, problems=list(layer.problems)))
-    return records
+    """A record for each layer. Sizes that are not recorded are left out: they take a walk through the layer."""
+    return [records.layer_record(driver.home, layer) for layer in driver.layers()]
 
 
 def gather_mounts(driver):
@@ -370,57 +387,14 @@ def gather_mounts(driver):
 
 
 def mount_record(driver, layer):
-    """A layer's mount and holders as the module returns them (dict)."""
-    holders = driver.holders(layer.id)
-    return {
-        "id": layer.id,
-        "path": os.path.join(driver.home, layer.id, "diff" if layer.parent == "" else "merged"),
-        "mounted": driver.mounted(layer.id),
-        "ref_count": sum(holders.values()),
-        "holders": holders,
-    }
+    """A layer's mount and holders (dict)."""
+    path = os.path.join(driver.home, layer.id, "diff" if layer.parent == "" else "merged")
+    return records.mount_record(layer.id, path, driver.mounted(layer.id), driver.holders(layer.id))
 
 
 def gather_quota(driver):
     """A record for each layer with a quota (list of dict)."""
-    return [dict(quota_record(layer.quota), id=layer.id) for layer in driver.layers() if layer.quota]
-
-
-def gather_owners(report):
-    """Whose the layers are (dict)."""
-    return {
-        "engine": report.engine,
-        "root": plain_text(report.root),
-        "running": report.running,
-        "counts": report.counts(),
-        "problems": [plain_text(str(problem)) for problem in report.problems],
-        "layers": [ownership_record(ownership) for ownership in report.layers.values()],
-    }
-
-
-def ownership_record(ownership):
-    """Whose a layer is, as the module returns it (dict)."""
-    return {
-        "id": plain_text(ownership.layer),
-        "kind": ownership.kind,
-        "names": [plain_text(name) for name in ownership.names],
-        "state": ownership.state,
-        "certainty": ownership.certainty,
-        "reason": plain_text(ownership.reason),
-        "evidence": [plain_text(str(evidence)) for evidence in ownership.evidence],
-        "owners": [owner_record(owner) for owner in ownership.owners],
-    }
-
-
-def owner_record(owner):
-    """An owner as the module returns it (dict)."""
-    return {
-        "kind": owner.kind,
-        "id": plain_text(owner.id),
-        "names": [plain_text(name) for name in owner.names],
-        "state": owner.state,
-        "direct": owner.direct,
-    }
+    return [dict(records.quota_record(layer.quota), id=layer.id) for layer in driver.layers() if layer.quota]
 
 
 def gather_checked(driver, topics, deep):
@@ -431,9 +405,9 @@ def gather_checked(driver, topics, deep):
     report = owners.resolve(driver)
     found = {}
     if "owners" in topics:
-        found["owners"] = gather_owners(report)
+        found["owners"] = records.owners_record(report)
     if "health" in topics:
-        found["health"] = [finding_record(finding) for finding in health.check(driver, deep, report)]
+        found["health"] = [records.finding_record(finding) for finding in health.check(driver, deep, report)]
     return found
 
 

@@ -222,6 +222,11 @@ layer:
           description: Files and folders in use.
           type: int
           sample: 5
+    problems:
+      description: What is wrong with the layer, one sentence each.
+      type: list
+      elements: str
+      sample: []
 error:
   description: Class of the driver's error, to tell cases apart in a rescue section.
   returned: failure of the driver
@@ -257,7 +262,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import
     planned_layer,
     state_of,
 )
-from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, find_layer, layer_record
+from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, find_layer
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.digests import checked_digest, diff_id_of
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import (
     ArchiveError,
@@ -268,6 +273,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors im
     Overlay2Error,
     from_os_error,
 )
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.records import layer_record
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.units import ram_in_bytes
 
 #: How often to look again when others create or fill the layer meanwhile.

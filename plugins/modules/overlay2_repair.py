@@ -112,25 +112,25 @@ remedy:
   sample: Stop dockerd first
 """
 
-from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, finding_record, plain_text
+from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import health, repair
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import OptionError
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.records import finding_record
 
 
 def repair_record(step):
     """A repair as the module returns it (dict of str)."""
-    return {key: plain_text(value) for key, value in step._asdict().items()}
+    return dict(step._asdict())
 
 
 def difference(step):
     """A repair for the diff."""
-    name = plain_text(step.path)
     return {
-        "before_header": name,
-        "after_header": name,
-        "before": plain_text(step.before) + "\n" * bool(step.before),
-        "after": plain_text(step.after) + "\n" * bool(step.after),
+        "before_header": step.path,
+        "after_header": step.path,
+        "before": step.before + "\n" * bool(step.before),
+        "after": step.after + "\n" * bool(step.after),
     }
 
 

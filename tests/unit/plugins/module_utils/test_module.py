@@ -12,8 +12,6 @@ import os
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils import _module
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import Driver, errors
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.quota import QuotaUsage
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer
 
 testing = pytest.importorskip("ansible.module_utils.testing")
 
@@ -131,18 +129,10 @@ def test_find_layer(home):
             _module.find_layer(nowhere, "../web")
 
 
-def test_records_are_plain_data():
-    layer = Layer(
-        "web", None, ("base",), ("l/B",), "W", True, None, None, QuotaUsage(7, 8192, 10, 3), owner="shop", size=9
-    )
-    record = _module.layer_record("/home", layer, 12)
-    assert (record["owner"], record["size"], _module.layer_record("/home", layer)["size"]) == ("shop", 12, 9)
-    assert json.loads(json.dumps(record)) == record
-    assert record["upper_dir"] == "/home/web/diff"
-    assert record["quota"] == {"project_id": 7, "limit": 8192, "used": 10, "inodes": 3}
-    assert _module.quota_record(None) is None
-
-
-def test_names_fit_into_json():
+def test_names_fit_into_json(run):
     assert _module.plain_text("/straße") == "/straße"
-    assert _module.plain_text(os.fsdecode(b"/bad\xff")) == "/bad\\udcff"
+    name = os.fsdecode(b"/bad\xff")
+    assert _module.plain_text(name) == "/bad\\udcff"
+    told = run(lambda module: {"layer": {"id": name}, "holders": {name: 1}, "kept": [name, 5, None]})
+    assert (told["layer"], told["holders"]) == ({"id": "/bad\\udcff"}, {"/bad\\udcff": 1})
+    assert told["kept"] == ["/bad\\udcff", 5, None]
