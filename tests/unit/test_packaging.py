@@ -86,22 +86,81 @@ def test_core_imports_itself_relatively_and_the_standard_library():
     assert wrong == []
 
 
-@pytest.mark.parametrize("floor", ["linux", "tar"])
-def test_lower_floors_do_not_import_upper_ones(floor):
-    """The kernel's room and the tar room know nothing of layers, mounts or the driver."""
-    upper = {"driver", "basedriver", "content", "diffs", "view", "layers", "staging", "mounts", "holders", "locks"}
-    upper |= {"images", "owners", "health"}
-    if floor == "linux":
-        upper |= {"tar", "changes", "tree"}
+def floors():
+    """The import contract of docs/architecture.md: (name of the floor, its number) by file name in the core."""
+    contract = {}
+    name = number = None
+    for line in (ROOT / "docs/architecture.md").read_text().splitlines():
+        heading = re.match(r"### Floor ((\d+)[a-z]?): ", line)
+        row = re.match(r"\| `([\w/]+\.py)` \| \S", line)
+        if heading:
+            name, number = heading[1], int(heading[2])
+        elif line.startswith("#"):
+            name = None
+        elif row and name:
+            assert row[1] not in contract, f"{row[1]} is listed twice"
+            contract[row[1]] = (name, number)
+    return contract
+
+
+def imported_files(file):
+    """The files of the core that one imports, wherever the statement stands; relative to the core, with lines."""
+    package = file.relative_to(CORE).parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = package[: len(package) - node.level + 1] + tuple(node.module.split(".") if node.module else ())
+        for parts in {(*base, alias.name) for alias in node.names} | {base}:
+            path = CORE.joinpath(*parts)
+            if path.with_suffix(".py").is_file():
+                yield path.with_suffix(".py").relative_to(CORE).as_posix(), node.lineno
+            elif path.is_dir() and path != CORE:  # `from . import x` runs no more than what runs already
+                yield (path / "__init__.py").relative_to(CORE).as_posix(), node.lineno
+
+
+def test_every_file_of_the_core_has_a_floor():
+    """Both ways: list a new file in docs/architecture.md, and remove the row of one that is gone."""
+    found = {file.relative_to(CORE).as_posix() for file in python_files(CORE)}
+    listed = set(floors())
+    assert sorted(found - listed) == []
+    assert sorted(listed - found) == []
+
+
+def test_no_module_imports_from_a_higher_floor():
+    """Neither does one of floor 5a import from 5b, or the other way round."""
+    contract = floors()
     wrong = []
-    for file in python_files(CORE / floor):
-        depth = len(file.relative_to(CORE).parts) - 1
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.ImportFrom) or node.level <= depth:
-                continue
-            names = {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-            wrong += [f"{file.relative_to(ROOT)}:{node.lineno}: {name}" for name in names & upper]
+    for file in python_files(CORE):
+        name = file.relative_to(CORE).as_posix()
+        for imported, line in imported_files(file):
+            same, below = contract[imported][0] == contract[name][0], contract[imported][1] < contract[name][1]
+            if not same and not below:
+                wrong.append(f"{name}:{line}: imports {imported} of floor {contract[imported][0]}")
     assert wrong == []
+
+
+def test_imports_form_no_cycle():
+    pending = {}
+    for file in python_files(CORE):
+        name = file.relative_to(CORE).as_posix()
+        package = (file.parent / "__init__.py").relative_to(CORE).as_posix()  # runs before the file does
+        pending[name] = {imported for imported, _line in imported_files(file)} - {package}
+    while pending:
+        done = {name for name, imported in pending.items() if not imported & pending.keys()}
+        assert done, f"cycle among {sorted(pending)}"
+        pending = {name: imported for name, imported in pending.items() if name not in done}
+
+
+def test_the_architecture_page_names_every_directory():
+    page = (ROOT / "docs/architecture.md").read_text()
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    names = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
+    found = {name.split("/")[0] for name in names if "/" in name and not name.startswith((".", "plugins/"))}
+    found |= {"/".join(name.split("/")[:2]) for name in names if name.startswith("plugins/")}
+    listed = {
+        name for row in re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE) for name in re.findall(r"`([\w/]+)`", row)
+    }
+    assert found == listed
 
 
 def test_the_package_offers_its_names():
