@@ -265,6 +265,22 @@ def layer_half_made(made):
     os.makedirs(made.path("half", "work"))
 
 
+@damage("layer-unfinished", "solo", kinds=(DOCKERD, CONTAINERS))
+def layer_whose_removal_was_cut_off(made):
+    if made.kind == DOCKERD:
+        os.rename(made.chains["solo"], made.chains["solo"] + "-" + "0" * 64 + "-removing")
+        shutil.rmtree(made.images)  # the image went first
+        os.mkdir(made.images)
+    else:
+        path = made.beside("overlay-layers", "layers.json")
+        records = json.loads(text(path))
+        next(each for each in records if each["id"] == made.ids["solo"])["flags"] = {"incomplete": True}
+        put(path, json.dumps(records))
+    os.unlink(os.path.join(made.home, "l", made.link("solo")))
+    os.unlink(made.path("solo", "link"))
+    made.truth[made.ids["solo"]] = "unowned"
+
+
 @damage("layer-incomplete", "half")
 def layer_empty(made):
     made.ids["half"] = "e" * 64
@@ -440,6 +456,18 @@ def images_json_emptied(made):
 @damage("engine-record-unreadable", kinds=(CONTAINERS,))
 def containers_json_of_another_form(made):
     put(made.beside("overlay-containers", "containers.json"), json.dumps([{"id": 7}]))
+
+
+@damage("digest-unverifiable", "base", kinds=(CONTAINERS,), deep=True)
+def layer_of_composefs(made):
+    """Not damaged, but its content is not where its archive's frame says."""
+    path = made.beside("overlay-layers", "layers.json")
+    records = json.loads(text(path))
+    next(each for each in records if each["id"] == made.ids["base"])["diff-digest"] = "sha256:" + "0" * 64
+    put(path, json.dumps(records))
+    put(made.beside("overlay-layers", made.ids["base"] + ".tar-split.gz"), "")
+    os.mkdir(made.path("base", "composefs-data"))
+    put(made.path("base", "composefs-data", "composefs.blob"), "")
 
 
 @damage("digest-mismatch", "base", kinds=(OURS,), deep=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from typing import Iterator
@@ -14,7 +15,8 @@ from typing import Iterator
 @contextlib.contextmanager
 def locked(path: str, how: str = "flock") -> Iterator[None]:
     """Have another process hold an exclusive lock on a file: by ``flock``, or by ``lockf`` (fcntl)."""
-    script = f"import fcntl,sys; f=open({path!r},'r+'); fcntl.{how}(f, fcntl.LOCK_EX)"
+    flags = "os.O_RDONLY" if os.path.isdir(path) else "os.O_RDWR"
+    script = f"import fcntl,os,sys; fcntl.{how}(os.open({path!r}, {flags}), fcntl.LOCK_EX)"
     script += "; print(flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as process:

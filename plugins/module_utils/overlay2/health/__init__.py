@@ -34,10 +34,24 @@ def check(driver, deep=False, ownership=None, progress=None):
     ownership = owners.resolve(driver) if ownership is None else ownership
     home = Home(driver.home)
     found = [*links.check(home), *chains.check(home, ownership), *folders.check(home, ownership)]
+    found = [*_without_unfinished(found, ownership)]
     found += [*state.check(home, driver), *_records(ownership)]
     if deep:
         found += content.check(home, driver, ownership.engine, progress)
     return sorted(found, key=rank)
+
+
+def _without_unfinished(found, ownership):
+    """The findings, of which one stands for all those about a layer that its engine is about to remove."""
+    told = set()
+    for finding in found:
+        if finding.layer not in ownership.unfinished:
+            yield finding
+        elif finding.layer not in told:
+            told.add(finding.layer)
+            what = "its making or removal was cut off, and %s has it on record as that" % ownership.engine
+            path = ownership.home + "/" + finding.layer
+            yield Finding("layer-unfinished", finding.layer, path, what, "Leave it: its engine removes the rest")
 
 
 def _records(ownership):

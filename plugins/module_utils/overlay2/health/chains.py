@@ -37,7 +37,7 @@ def check(home, ownership):
                 what = "it has a work folder, and its lower file is missing"
                 yield _lost(home, layer, ownership.parents, "lower-missing", what)
         else:
-            yield from _chain(home, layer, path, limit, others)
+            yield from _chain(home, layer, path, limit, others, ownership)
 
 
 def _lost(home, layer, parents, code, what):
@@ -59,9 +59,17 @@ def _lost(home, layer, parents, code, what):
     return Finding(code, layer.id, path, what, remedy)
 
 
-def _chain(home, layer, path, limit, others):
+def _chain(home, layer, path, limit, others, ownership):
     missing = [name for name in layer.lowers if name not in home.named and not _is_in(others, name)]
-    if missing:
+    missing = [name for name in missing if not home.is_elsewhere(name)]
+    stranger = _ancestor_elsewhere(layer.id, ownership) if missing else ""
+    if stranger:
+        what = "its lower chain names %s/%s, by the engine's records the layer %s of another store" % (
+            LINK_DIR, missing[0], stranger
+        )  # fmt: skip
+        remedy = "Name that store in storage.conf (imagestore, additionalimagestores), so that its layers are found"
+        yield Finding("lower-layer-elsewhere", layer.id, path, what, remedy)
+    elif missing:
         more = " and %d more" % (len(missing) - 1) if len(missing) > 1 else ""
         what = "its lower chain names %s/%s%s, and no layer goes by that name" % (LINK_DIR, missing[0], more)
         remedy = "Get the lower layer back, or remove this layer"
@@ -75,6 +83,17 @@ def _chain(home, layer, path, limit, others):
         yield _loop(layer, path, "its lower chain names a layer twice")
     else:
         yield from _against_parent(home, layer, path)
+
+
+def _ancestor_elsewhere(layer, ownership):
+    """The nearest layer below one that the engine has on record in another store (str); "" for none."""
+    seen = set()
+    while layer and layer not in seen:
+        if layer in ownership.parents_elsewhere:
+            return ownership.parents_elsewhere[layer]
+        seen.add(layer)
+        layer = ownership.parents.get(layer, "")
+    return ""
 
 
 def _is_in(others, name):

@@ -21,6 +21,9 @@ from ..tree import walk
 from . import tarsplit
 from .findings import Finding
 
+#: Where containers/storage keeps the tree of a layer with ``use_composefs`` (drivers/overlay/composefs.go).
+_COMPOSEFS = "composefs-data"
+
 
 def check(home, driver, dialect, progress):
     """Findings about content (iterator of :class:`~.findings.Finding`).
@@ -86,6 +89,11 @@ def _of_containers_storage(places):
 
 def _by_frame(layer, expected, frame):
     path = os.path.join(layer.path, DIFF)
+    if _COMPOSEFS in layer.entries:
+        what = "its tree is in a composefs image, and its diff folder holds objects by their digest"
+        remedy = "Have the kernel verify them, by fs-verity: storage.conf, use_composefs"
+        yield Finding("digest-unverifiable", layer.id, path, what, remedy)
+        return
     try:
         now = tarsplit.digest(frame, path)
     except tarsplit.FrameError as error:

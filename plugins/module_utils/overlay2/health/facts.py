@@ -98,6 +98,17 @@ class Home:
             else:
                 self.others.append(facts)
 
+    def is_elsewhere(self, name: str) -> bool:
+        """True if a link in ``l`` leads to a layer outside of the home that goes by that name."""
+        target = self.shorts.get(name)
+        if target is None or layer_of_target(target) is not None:
+            return False
+        diff = os.path.join(self.link_path(), target)
+        try:
+            return os.path.isdir(diff) and read_small(os.path.join(os.path.dirname(diff), LINK)) == os.fsencode(name)
+        except OSError:
+            return False
+
     def _names_of_layers(self):
         found: Dict[str, List[str]] = {}
         for name in self.shorts:

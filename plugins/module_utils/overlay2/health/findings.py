@@ -30,11 +30,13 @@ CODES = {
     "lower-empty": (ERROR, "a layer's lower file is empty, as after a power cut"),
     "lower-garbled": (ERROR, "a layer's lower file holds something else than names in l"),
     "lower-layer-missing": (ERROR, "a lower chain names a layer that is not there"),
+    "lower-layer-elsewhere": (NOTE, "a lower chain names a layer of another store, which can't be checked"),
     "lower-loop": (ERROR, "a lower chain names its own layer, or one twice"),
     "lower-too-long": (ERROR, "a lower chain is longer than the driver's limit"),
     "lower-inconsistent": (ERROR, "a lower chain is not that of the parent with the parent before it"),
     # folders of a layer
     "layer-incomplete": (WARNING, "a folder in the home has parts of a layer, and neither diff nor link"),
+    "layer-unfinished": (NOTE, "a layer's making or removal was cut off, and its engine removes the rest"),
     "diff-missing": (ERROR, "a layer's diff folder is missing"),
     "diff-not-folder": (ERROR, "a layer's diff is no folder"),
     "work-missing": (ERROR, "a layer with a lower chain has no work folder"),
@@ -72,7 +74,7 @@ class Step(NamedTuple):
     """One step of a repair: what is at a path, and what will be."""
 
     path: str
-    #: States as :func:`~..repair.state_of` gives them; "" for nothing there.
+    #: States as :func:`~.states.state_of` gives them; "" for nothing there.
     before: str
     after: str
 

@@ -106,6 +106,8 @@ def _entry(home, name, claimed):
     if name in claimed:
         return  # looked at from the layer's side
     named = layer_of_target(target)
+    if named is None and home.is_elsewhere(name):
+        return  # of a store that this one stands on
     if named is None:
         what = "it is no link to a layer" if target is None else "it leads to %s, which is no layer's folder" % target
         yield Finding("short-link-stray", "", path, what, "Remove it once it is clear what it is for")

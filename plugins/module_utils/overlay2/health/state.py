@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 
 from ..home.layout import DIFF, LINK_DIR, MERGED, STAGING, WORK
@@ -24,14 +25,36 @@ def check(home, driver):
 
 
 def _staged(home):
-    """Staged folders that nobody works on: their maker holds a lock as long as it lives."""
+    """Staged directories that nobody works on: their maker holds a lock as long as it lives."""
     for name in home.staged:
         path = os.path.join(home.path, STAGING, name)
-        if engine.activity([path]).running is False and os.path.isdir(path):
-            what = "its maker or remover has ended, and it is of no use to anybody"
-            remedy = "Remove it; the next driver that opens the home does so too"
+        if os.path.isdir(path) and _is_abandoned(path):
+            what = "the process that was making or removing a layer there has ended"
+            remedy = "Remove it; the next driver that opens the home for writing does so too"
             with contextlib.suppress(OSError):
                 yield Finding("staging-leftover", "", path, what, remedy, Step(path, state_of(path), ""))
+
+
+def _is_abandoned(path):
+    """True if no process holds the lock of a staged directory.
+
+    In a pid namespace, such as a container's, ``/proc/locks`` leaves out the locks of processes outside. Then a shared
+    lock is taken for an instant: a maker waits for it, and a sweep that meets it leaves the directory to the next one.
+    """
+    running = engine.activity([path]).running
+    if running is not None:
+        return not running
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _mounts(home):
@@ -42,7 +65,7 @@ def _mounts(home):
             continue
         remedy = "Unmount it, once nothing uses it: umount %s" % entry.mount_point
         if layer not in home.layers and (rest == MERGED or layer == LINK_DIR or entry.root.endswith("//deleted")):
-            what = "%s is mounted there, and there is no such layer" % entry.fs_type
+            what = "%s is mounted there, and the layer does not exist" % entry.fs_type
             yield Finding("mount-stale", "", entry.mount_point, what, remedy)
         elif rest == MERGED and entry.fs_type != "overlay" and not entry.fs_type.startswith("fuse"):
             what = "%s is mounted on its merged folder" % entry.fs_type
@@ -55,15 +78,15 @@ def _holders(home, driver):
         path = os.path.join(folder, layer)
         held_by = ", ".join(sorted(name or "anonymous" for name in counts))
         if layer not in home.layers:
-            what = "%s hold a layer that is not there" % held_by
+            what = "the layer is on record as held by %s, and it does not exist" % held_by
             code = "holder-without-layer"
         elif not driver.holders(layer):
-            what = "%s hold it, by the record, and the kernel has nothing mounted" % held_by
+            what = "it is on record as held by %s, and nothing is mounted" % held_by
             code = "holder-stale"
         else:
             continue
         step = Step(path, state_of(path), "")
-        yield Finding(code, layer, path, what, "Drop the record: the next mount counts afresh", step)
+        yield Finding(code, layer, path, what, "Delete the record: the next mount counts afresh", step)
 
 
 def _projects(home):

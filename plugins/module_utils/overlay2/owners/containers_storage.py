@@ -110,11 +110,17 @@ def claims(home, now, grace):
     for record in records.values():
         if record.parent:
             found.parents[record.id] = record.parent
+        if record.incomplete:
+            found.unfinished.add(record.id)
         if record.id_mapped:
             found.id_mapped.add(record.id)
         if record.names:
             found.own(record.id, Owner(LAYER, record.id, record.names, "named", evidence=(Evidence(record.path),)))
             referred.add(record.id)
+    if not found.problems:
+        found.parents_elsewhere.update(
+            (record.id, record.parent) for record in records.values() if record.parent and record.parent not in records
+        )
     _refer_down(referred, records)
     doubt = _kept_elsewhere(places, run_roots, containers)
     if doubt:

@@ -85,7 +85,6 @@ class _Reader:
         self._claims = Claims()
         self._chains: Dict[str, Chain] = {}
         self._referred = set()
-        self._snapshots = {}
 
     def read(self):
         places, found = self._places, self._claims
@@ -138,6 +137,7 @@ class _Reader:
         if removing:
             reason = "the engine was removing it, and has it on record only as that"
             self._claims.unreferenced[layer] = reason, (Evidence(record),)
+            self._claims.unfinished.add(layer)
             return
         self._chains[id] = Chain(layer, text_of(os.path.join(folder, "parent")) or "", record)
 

@@ -78,10 +78,6 @@ class Ownership(NamedTuple):
     evidence: Tuple[Evidence, ...] = ()
 
     @property
-    def owned(self):
-        return self.kind not in (UNOWNED, UNKNOWN)
-
-    @property
     def names(self):
         """Names of all its owners (tuple of str), each once; the title of the strongest where none has a name."""
         names = tuple(dict.fromkeys(name for owner in self.owners for name in owner.names))
@@ -116,6 +112,10 @@ class Report(NamedTuple):
     in_use: Mapping[str, Tuple[Evidence, ...]] = MappingProxyType({})
     #: Layers that the engine made for a user namespace, whose files it gave to mapped ids.
     id_mapped: AbstractSet[str] = frozenset()
+    #: Layers that stand on one of another store: id to that layer's id, which is not on record here.
+    parents_elsewhere: Mapping[str, str] = MappingProxyType({})
+    #: Layers whose making or removal was cut off, on record as that: the engine removes them by itself.
+    unfinished: AbstractSet[str] = frozenset()
 
     def unowned(self):
         """Those that nobody needs (list of :class:`Ownership`)."""
@@ -150,6 +150,10 @@ class Claims:
         self.problems: List[Problem] = []
         #: Layers that were made for a user namespace.
         self.id_mapped: Set[str] = set()
+        #: Layers on record whose parent is not, though all records could be read.
+        self.parents_elsewhere: Dict[str, str] = {}
+        #: Layers whose making or removal was cut off.
+        self.unfinished: Set[str] = set()
         #: An unreferenced layer is garbage only to this degree: the engine may be about to refer to it.
         self.unreferenced_certainty = CERTAIN
 

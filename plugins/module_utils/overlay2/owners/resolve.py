@@ -98,6 +98,8 @@ class _Resolver:
             claims.parents,
             uses.layers,
             frozenset(claims.id_mapped),
+            claims.parents_elsewhere,
+            frozenset(claims.unfinished),
         )
 
     def _settled(self):

@@ -81,7 +81,9 @@ def _configurations(root: str, processes: list[_Process]) -> list[Configuration]
 
 def other_stores(root: str) -> list[str]:
     """Graph roots of the stores that layers of a store may stand on."""
-    return list(dict.fromkeys(store for each in _configurations(root, _processes(root)) for store in each.other_stores))
+    processes = _processes(root)
+    found = [store for each in _configurations(root, processes) for store in each.other_stores]
+    return list(dict.fromkeys(found + [store for each in processes for store in _values(each, "--imagestore")]))
 
 
 def run_roots(root: str, driver: str) -> tuple[list[RunRoot], list[Unreadable]]:
@@ -200,17 +202,22 @@ def _processes(root: str) -> list[_Process]:
     return found
 
 
+def _values(process: _Process, option: str) -> Iterator[str]:
+    """The values that a process was given for an option; conmon has those of Podman's clean-up command."""
+    arguments = [os.fsdecode(each) for each in process.arguments if each != b"--exit-command-arg"]
+    for argument, following in zip(arguments, [*arguments[1:], ""]):
+        if argument == option and following:
+            yield following
+        elif argument.startswith(option + "="):
+            yield argument[len(option) + 1 :]
+
+
 def _named_by(process: _Process, driver: str) -> Iterator[str]:
-    """The run roots that a process was started with; conmon has them in the arguments for Podman's clean-up."""
-    arguments = [each for each in process.arguments if each != b"--exit-command-arg"]
-    for name, value in zip(arguments, arguments[1:]):
-        if name == b"--runroot":
-            yield os.fsdecode(value)
+    """The run roots that a process was started with, or has files in."""
+    yield from _values(process, "--runroot")
     inside = os.fsencode("/%s-containers/" % driver)
-    for argument in arguments:
-        if argument.startswith(b"--runroot="):
-            yield os.fsdecode(argument.partition(b"=")[2])
-        elif argument.startswith(b"/") and inside in argument:
+    for argument in process.arguments:
+        if argument.startswith(b"/") and inside in argument:
             yield os.fsdecode(argument.partition(inside)[0])
     runtime = process.environment.get(b"XDG_RUNTIME_DIR")
     if runtime:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
+import sys
 
 import pytest
 from corpus.broken import DAMAGES
 from overlay2 import Driver, health, owners, repair
 from overlay2.errors import MountError, Overlay2Error
 from support import engines, host
+from support.locking import locked
 
 CASES = [pytest.param(kind, damage, id=f"{damage.name}-{kind}") for damage in DAMAGES for kind in damage.kinds]
 
@@ -194,6 +197,30 @@ def test_rights_that_a_shared_store_needs_stay(real_tmp):
     assert [os.stat(path).st_mode & 0o7777 for path in paths] == [0o755] * 3
 
 
+@pytest.mark.parametrize("name", ["staging", "tempdirs"])
+@pytest.mark.parametrize("content", ["", "temp-dir-1/0-diff"])
+def test_folders_that_containers_storage_keeps_in_its_home_are_no_layers(real_tmp, name, content):
+    made = engines.containers_storage(str(real_tmp))
+    os.makedirs(os.path.join(made.home, name, content))
+    assert [str(finding) for finding in health.check(reading(made))] == []
+    assert name not in owners.resolve(reading(made)).layers
+
+
+@pytest.mark.root
+def test_left_overs_are_found_from_inside_a_container(real_tmp):
+    """Where the locks of processes outside are not listed, and hold all the same."""
+    made = engines.overlay2(str(real_tmp))
+    left, worked_on = (os.path.join(made.home, ".staging", name) for name in ("0" * 16, "1" * 16))
+    for path in (left, worked_on):
+        os.makedirs(path)
+    code = "import sys; from overlay2 import Driver, health; print(*[f.path for f in health.check(Driver(sys.argv[1],"
+    code += " read_only=True, probe=False)) if f.code == 'staging-leftover'])"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code, made.home]
+    with locked(worked_on):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [left]
+
+
 @pytest.mark.root
 def test_a_stale_holder_is_dropped(real_tmp):
     made = engines.overlay2(str(real_tmp))
@@ -277,6 +304,36 @@ def test_a_layer_on_one_of_another_store(real_tmp, monkeypatch):
     configuration.write_text(f'[storage.options]\nadditionalimagestores = [\n  "/none", "{other.root}",\n]\n')
     monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(configuration))
     assert [finding.code for finding in health.check(reading(made))] == ["lower-inconsistent"]
+
+
+def test_a_layer_on_one_of_a_store_that_nobody_names(real_tmp):
+    """An image store apart: the parent's record is there too. It is not lost, so nothing is an error."""
+    made = engines.containers_storage(str(real_tmp))
+    path = made.beside("overlay-layers", "layers.json")
+    with open(path) as source:
+        records = json.load(source)
+    with open(path, "w") as target:
+        json.dump([each for each in records if each["id"] != made.ids["base"]], target)
+    os.unlink(os.path.join(made.home, "l", made.link("base")))
+    shutil.rmtree(made.path("base"))
+    found = health.check(reading(made))
+    assert {finding.code for finding in found} == {"lower-layer-elsewhere"}
+    assert {finding.severity for finding in found} == {"note"}
+    assert made.ids["base"] in found[0].evidence
+
+
+def test_a_link_that_leads_into_another_store(real_tmp):
+    made = engines.containers_storage(str(real_tmp))
+    other = engines.containers_storage(str(real_tmp / "other"))
+    name = other.link("solo")
+    os.symlink(other.path("solo", "diff"), os.path.join(made.home, "l", name))
+    with open(made.path("named", "lower"), "a") as target:
+        target.write(":l/" + name)
+    assert [finding.code for finding in health.check(reading(made))] == ["lower-inconsistent"]
+    with open(other.path("solo", "link"), "w") as target:
+        target.write("A" * 26)
+    codes = {finding.code for finding in health.check(reading(made))}
+    assert codes == {"lower-inconsistent", "lower-layer-missing", "short-link-stray"}
 
 
 def test_quota_projects_are_compared(xfs_home):
