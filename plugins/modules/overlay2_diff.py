@@ -11,11 +11,13 @@ module: overlay2_diff
 short_description: List what a layer changes, and write it as a tar archive
 version_added: 0.1.0
 description:
-  - Compares a layer with the one below it, or with any other, and lists what was added, modified and deleted.
+  - Compares a layer with the layer below it, or with any other layer, and lists what was added, modified and deleted.
   - With O(dest), writes the difference as a tar with OCI whiteouts, which M(strata.overlay2.overlay2_layer) and every
     container engine can apply.
-  - The same content gives the same bytes, so O(dest) is replaced only when the layer has changed. It is replaced as a
-    whole, never written in place.
+  - The same content gives the same bytes, so O(dest) is only replaced if the layer has changed. It is replaced in one
+    step, never written in place.
+  - A new O(dest) can be read by its owner only, unless O(mode) says otherwise, as layers may contain secrets. An
+    existing one keeps its owner and mode.
 author:
   - The strata.overlay2 authors (@strata-overlay2)
 extends_documentation_fragment:
@@ -27,10 +29,10 @@ attributes:
   check_mode:
     support: full
     details:
-      - The archive is made and measured, and not written.
-      - Where the comparison takes mounts, which is so for another O(parent) than the layer's own, they are made for
-        that moment in check mode too.
-      - A layer that does not exist is a warning in check mode, as an earlier task may be about to make it.
+      - The archive is created and measured, but not written.
+      - A comparison with a O(parent) other than the layer's own needs mounts. They are made temporarily in check mode
+        as well.
+      - If the layer does not exist, check mode warns and assumes that an earlier task creates it.
   diff_mode:
     support: full
   idempotent:
@@ -38,17 +40,19 @@ attributes:
 options:
   id:
     description:
-      - The layer's name within the home.
+      - The name of the layer.
     type: str
     required: true
   parent:
     description:
-      - The layer to compare with. Without it, the one that O(id) stands on.
-      - An empty string compares with nothing, so that the archive has the whole tree.
+      - The layer to compare with. The default is the layer below O(id).
+      - An empty string compares with nothing, so that the archive contains the whole tree.
     type: str
   dest:
     description:
-      - Where to write the archive on the target. Its folder must exist.
+      - Where to write the archive on the target. The folder must exist.
+      - If O(dest) exists, it must be a regular file. Anything else, such as a device, a pipe or a symbolic link, is
+        refused.
     type: path
   compression:
     description:
@@ -57,6 +61,12 @@ options:
     type: str
     choices: [none, gzip, zstd, xz]
     default: none
+  all_xattrs:
+    description:
+      - Whether to archive all extended attributes except those of overlayfs itself. By default only
+        C(security.capability) is archived, as Docker does.
+    type: bool
+    default: false
   list_changes:
     description:
       - Whether to return RV(changes).
@@ -68,43 +78,43 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What has the shop written?
+- name: List what the shop has written
   strata.overlay2.overlay2_diff:
     id: shop-run
   register: shop
 
-- name: Tell what is gone
+- name: Show the files that it has deleted
   ansible.builtin.debug:
     msg: "{{ shop.changes | selectattr('kind', 'eq', 'deleted') | map(attribute='path') }}"
 
-- name: Keep what the shop has written as an archive
+- name: Save what the shop has written as an archive
   strata.overlay2.overlay2_diff:
     id: shop-run
-    dest: /srv/backup/shop-run.tar.zst
-    compression: zstd
+    dest: /srv/backup/shop-run.tar.xz
+    compression: xz
     list_changes: false
-    mode: "0600"
 
-- name: The shop with all that it stands on, in one archive
+- name: Export the shop with all layers below it as one archive that everybody may read
   strata.overlay2.overlay2_diff:
     id: shop-run
     parent: ""
     dest: /srv/export/shop.tar.gz
     compression: gzip
     list_changes: false
+    mode: "0644"
 """
 
 RETURN = r"""
 changes:
   description:
-    - What the layer changes, sorted by path. Of a folder that is gone, the folder alone is listed.
-    - A folder in which something changed is V(modified) itself.
+    - What the layer changes, sorted by path. If a folder was deleted, only the folder itself is listed.
+    - A folder in which something changed is V(modified).
   returned: success and O(list_changes=true)
   type: list
   elements: dict
   contains:
     path:
-      description: Absolute path within the layer. A byte that is no UTF-8 shows as C(\udcXX).
+      description: Absolute path within the layer. A byte that is not UTF-8 is written as C(\udcXX).
       type: str
       sample: /etc/shop.conf
     kind:
@@ -112,22 +122,22 @@ changes:
       type: str
       sample: modified
 size:
-  description: Bytes of the uncompressed tar; null in check mode for a layer that is still to be made.
+  description: Bytes of the uncompressed tar; null in check mode for a layer that does not exist yet.
   returned: success
   type: int
   sample: 10240
 diff_id:
-  description: Digest of the uncompressed tar; null in check mode for a layer that is still to be made.
+  description: Digest of the uncompressed tar; null in check mode for a layer that does not exist yet.
   returned: success
   type: str
   sample: sha256:7cea17427f83f6c4706c74f94fb6d7925b06ea9a0701234f1a9d43f6af11432a
 dest:
-  description: The archive; null if none was asked for.
+  description: The archive; null without O(dest).
   returned: success
   type: str
-  sample: /srv/backup/shop-run.tar.zst
+  sample: /srv/backup/shop-run.tar.xz
 dest_digest:
-  description: Digest of the archive as it is, compressed; null if none was asked for.
+  description: Digest of the archive, compressed; null without O(dest).
   returned: success
   type: str
   sample: sha256:3f5b8c1e7d2f7d1d8dfb1c6a4f2b61bcf06cc5b4a0f9d2a8e6a4c2b1d0e9f8a7
@@ -154,9 +164,10 @@ remedy:
 """
 
 import os
+import stat
 import tempfile
 from contextlib import contextmanager
-from typing import NamedTuple, Optional
+from typing import Any, BinaryIO, Iterator, NamedTuple, Optional
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.changes import ChangeKind
@@ -172,13 +183,17 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.tar.compr
 KINDS = {ChangeKind.ADD: "added", ChangeKind.MODIFY: "modified", ChangeKind.DELETE: "deleted"}
 
 
-def check_dest(module, dest):
+def check_dest(module: DriverModule, dest: str) -> None:
     """Refuse a destination that can't be written, before any work.
 
-    :raises OptionError: it is a folder, or its folder is missing.
+    :raises OptionError: it exists and is not a regular file, or its folder is missing.
     """
-    if os.path.isdir(dest):
-        raise OptionError("dest is a folder", path=dest, remedy="Give the path of the archive itself")
+    try:
+        mode = os.lstat(dest).st_mode
+    except FileNotFoundError:
+        pass
+    else:
+        refuse_special(dest, mode)
     folder = os.path.dirname(os.path.abspath(dest))
     if os.path.isdir(folder):
         return
@@ -188,25 +203,46 @@ def check_dest(module, dest):
     module.missing_in_check_mode("the folder of dest, %s," % folder)
 
 
-def digest_at(path):
-    """Digest (str) of the file at ``path``; None where there is none."""
+def refuse_special(dest: str, mode: int) -> None:
+    """Refuse to read or replace anything but a regular file: a device node would become the archive.
+
+    :param mode: ``st_mode`` of ``dest``.
+    :raises OptionError: it is not a regular file.
+    """
+    if stat.S_ISREG(mode):
+        return
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+    }
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    remedy = "Give the path of a regular file, or of a file that does not exist yet"
+    raise OptionError("dest is %s, not a regular file" % kind, path=dest, remedy=remedy)
+
+
+def digest_at(path: str) -> str | None:
+    """Digest of the regular file at ``path``; None if there is none."""
     try:
-        with open(path, "rb") as stream:
-            return digest_of(stream)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    with open(descriptor, "rb") as stream:
+        refuse_special(path, os.fstat(descriptor).st_mode)
+        return digest_of(stream)
 
 
 class Written(NamedTuple):
-    """What became of a layer's diff: bytes and digest of the tar, and the digest of the archive that holds it."""
+    """A layer's diff: bytes and digest of the tar, and the digest of the archive that holds it."""
 
     size: Optional[int] = None
     diff_id: Optional[str] = None
     dest_digest: Optional[str] = None
 
 
-def write_archive(stream, raw, compression):
-    """Compress the tar ``stream`` into ``raw``, or only measure it where that is None; returns :class:`Written`."""
+def write_archive(stream: BinaryIO, raw: BinaryIO | None, compression: str) -> Written:
+    """Compress the tar ``stream`` into ``raw``, or only measure it if that is None."""
     plain, packed = HashingWriter(), HashingWriter(raw)
     with compressed(packed, compression) as writer:
         pump(stream, plain, writer)
@@ -214,8 +250,8 @@ def write_archive(stream, raw, compression):
 
 
 @contextmanager
-def beside(dest):
-    """A new file next to ``dest``, open for writing; removed again unless it was moved away."""
+def beside(dest: str) -> Iterator[tuple[BinaryIO, str]]:
+    """A new file next to ``dest``, open for writing, for its owner only; removed again unless it was moved away."""
     folder, name = os.path.split(os.path.abspath(dest))
     descriptor, path = tempfile.mkstemp(prefix=".%s." % name[:100], dir=folder)
     try:
@@ -226,11 +262,15 @@ def beside(dest):
             os.unlink(path)
 
 
-def move_into_place(module, file, path, dest):
-    """Make a written file ``dest``, durably: its bytes before the name, then the name."""
+def move_into_place(module: DriverModule, file: BinaryIO, path: str, dest: str) -> None:
+    """Rename a written file to ``dest``, durably: its bytes before the name, then the name.
+
+    Unlike ``atomic_move`` of Ansible it leaves a new file readable by its owner only.
+    """
     file.flush()
+    dress(module, file.fileno(), path, dest)
     os.fsync(file.fileno())
-    module.atomic_move(path, dest)
+    os.rename(path, dest)
     folder = os.open(os.path.dirname(os.path.abspath(dest)), os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
@@ -238,8 +278,24 @@ def move_into_place(module, file, path, dest):
         os.close(folder)
 
 
-def write_dest(module, stream, before):
-    """Write the archive and put it in place where it differs from the digest ``before``; returns :class:`Written`."""
+def dress(module: DriverModule, descriptor: int, path: str, dest: str) -> None:
+    """Give the new file owner and mode of the one that it replaces, and its SELinux context, or the default one."""
+    try:
+        info = os.lstat(dest)
+    except FileNotFoundError:
+        info = None
+    else:
+        refuse_special(dest, info.st_mode)
+    if module.selinux_enabled():
+        context = module.selinux_default_context(dest) if info is None else module.selinux_context(dest)
+        module.set_context_if_different(path, context, False)
+    if info is not None:
+        os.fchown(descriptor, info.st_uid, info.st_gid)
+        os.fchmod(descriptor, stat.S_IMODE(info.st_mode))
+
+
+def write_dest(module: DriverModule, stream: BinaryIO, before: str | None) -> Written:
+    """Write the archive and put it in place if it differs from the digest ``before``."""
     dest = module.params["dest"]
     with beside(dest) as (file, path):
         written = write_archive(stream, file, module.params["compression"])
@@ -248,37 +304,38 @@ def write_dest(module, stream, before):
     return written
 
 
-def parent_of(layer, parent):
-    """The layer to compare with (str, "" for none): ``parent``, or where that is None the one below.
+def parent_of(layer: Any, parent: str | None) -> str:
+    """The layer to compare with ("" for none): ``parent``, or if that is None the one below.
 
-    :raises LayerDamaged: it can't be told which is below.
+    :raises LayerDamaged: the one below cannot be determined.
     """
     if parent is not None:
         return parent
     if layer.parent is None:
-        message = "its lower chain is broken, so its parent can't be told"
-        raise LayerDamaged(message, layer=layer.id, remedy="Name a parent")
+        message = "its lower chain is broken, so its parent cannot be determined"
+        raise LayerDamaged(message, layer=layer.id, remedy="Give a parent")
     return layer.parent
 
 
-def compare(module, layer, driver, before):
-    """List the changes and write the archive, or measure it where nothing is to be written.
+def compare(
+    module: DriverModule, layer: Any, driver: Driver, before: str | None
+) -> tuple[list[dict[str, str]], Written]:
+    """List the changes and write the archive, or measure it if nothing is to be written.
 
     :param before: the digest that ``dest`` has.
-    :returns: (list of dict, :class:`Written`).
     """
     params, changes = module.params, []
     parent = parent_of(layer, params["parent"])
     if params["list_changes"]:
         changes = [{"path": plain_text(path), "kind": KINDS[kind]} for path, kind in driver.changes(layer.id, parent)]
-    with driver.diff(layer.id, parent) as stream:
+    with driver.diff(layer.id, parent, all_xattrs=params["all_xattrs"]) as stream:
         if params["dest"] and not module.check_mode:
             return changes, write_dest(module, stream, before)
         return changes, write_archive(stream, None, params["compression"])
 
 
-def manage(module):
-    """Compare, write where asked to, and return the module's result (dict)."""
+def manage(module: DriverModule) -> dict[str, Any]:
+    """Compare, write if asked to, and return the module's result."""
     params, dest = module.params, module.params["dest"]
     if dest:
         check_dest(module, dest)
@@ -289,7 +346,7 @@ def manage(module):
     if layer is not None:
         try:
             changes, written = compare(module, layer, driver, before)
-        except ReadOnlyDriver:  # raised before anything is written: the answer takes mounts, for a moment
+        except ReadOnlyDriver:  # raised before anything is written: the comparison needs temporary mounts
             changes, written = compare(module, layer, module.open_driver(read_only=False), before)
     result = dict(written._asdict(), dest=dest, changed=False)
     if params["list_changes"]:
@@ -305,21 +362,22 @@ def manage(module):
     return result
 
 
-def difference(before, after, changes):
-    """What diff mode shows: the archive's digests, and what the new one has in it."""
-    result = {"before": {"dest_digest": before}, "after": {"dest_digest": after}}
+def difference(before: str | None, after: str | None, changes: list[dict[str, str]]) -> dict[str, Any]:
+    """What diff mode shows: the archive's digests, and the changes in the new one."""
+    result: dict[str, Any] = {"before": {"dest_digest": before}, "after": {"dest_digest": after}}
     if changes:
         result["after"]["changes"] = ["%s %s" % (change["kind"], change["path"]) for change in changes]
     return result
 
 
-def main():
+def main() -> None:
     DriverModule(
         {
             "id": {"type": "str", "required": True},
             "parent": {"type": "str"},
             "dest": {"type": "path"},
             "compression": {"type": "str", "choices": ["none", "gzip", "zstd", "xz"], "default": "none"},
+            "all_xattrs": {"type": "bool", "default": False},
             "list_changes": {"type": "bool", "default": True},
         },
         driver=Driver,
