@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 
 import pytest
 from overlay2 import Driver
-from support import playbooks, trees
+from support import host, playbooks, trees
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 
@@ -124,3 +125,45 @@ def test_archives_of_one_base_name_are_told_apart(home, play, real_tmp):
             assert file.read() == name
     assert "changed=0" in play(task)
     assert len(os.listdir(cache)) == 2
+
+
+@pytest.mark.skipif(not host.is_real_root() or shutil.which("mkfs.xfs") is None, reason="loop devices and XFS")
+def test_blanks_in_paths_are_escaped_in_fstab(real_tmp):
+    """In a mount namespace with a copy of /etc. A line that an earlier release wrote unescaped is replaced."""
+    work = real_tmp / "with blank"
+    for name in ("upper", "work", "etc"):
+        (real_tmp / name).mkdir()
+    work.mkdir()
+    variables = {
+        "host_home": f"{work}/home",
+        "host_xfs_file": f"{work}/disk.img",
+        "host_xfs_size": "400M",
+        "host_mount_options": "noatime",  # not every kernel has XFS with quota
+        "host_load_module": False,
+        "host_install_packages": False,
+    }
+    broken = f"{work}/disk.img {work}/home xfs noatime,loop,nofail 0 0"
+    plays = json.dumps(playbooks.tasks(playbooks.role("host", **variables)))
+    script = f"""
+mount -t overlay o -o lowerdir=/etc,upperdir={real_tmp}/upper,workdir={real_tmp}/work /etc
+printf '# kept\\n%s\\n' "{broken}" > /etc/fstab
+"$@"
+status=$?
+findmnt --verify --tab-file /etc/fstab 2>&1 | grep -i 'parse error'
+findmnt --noheadings --mountpoint "{work}/home" --output FSTYPE | sed 's/^/mounted: /'
+sed 's/^/fstab: /' /etc/fstab
+umount "{work}/home"
+exit $status
+"""
+    prefix = ["unshare", "--mount", "--propagation", "private", "bash", "-c", script, "-"]
+    for _again in range(2):
+        done = playbooks.play(real_tmp, plays, prefix=prefix)
+        assert done.returncode == 0, done.stdout
+        lines = [line for line in done.stdout.splitlines() if line.startswith(("fstab: ", "mounted: "))]
+        escaped = f"{work}".replace(" ", "\\040")
+        assert lines == [
+            "mounted: xfs",
+            "fstab: # kept",
+            f"fstab: {escaped}/disk.img {escaped}/home xfs noatime,loop,nofail 0 0",
+        ], done.stdout
+        assert "0 parse errors" in done.stdout
