@@ -1,24 +1,16 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the inspector knows of a home. Nothing in here imports Textual: ``--print`` and ``--json`` run on this alone."""
+"""The facts about a home. Nothing in here imports Textual: ``--print`` and ``--json`` need this package alone."""
 
 from __future__ import annotations
 
-from .snapshot import (
-    Failure,
-    LayerFacts,
-    MountFacts,
-    OwnerFacts,
-    OwnershipReport,
-    ProcessFacts,
-    Remark,
-    Snapshot,
-    Space,
-)
+from .ownership import OwnerFacts, OwnershipReport
+from .snapshot import Failure, FindingFacts, LayerFacts, MountFacts, ProcessFacts, Remark, Snapshot, Space
 
 __all__ = [
     "Failure",
+    "FindingFacts",
     "LayerFacts",
     "MountFacts",
     "OwnerFacts",

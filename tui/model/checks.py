@@ -1,21 +1,28 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whose the layers are, and what a check of the whole home finds: slow questions, asked in a thread of their own.
+"""Owners of the layers and findings of a check of the whole home: slow, so they are found in a thread of their own.
 
-They cost a second or so for each thousand layers. So they wait until a change has settled, and each answer is followed
-by a rest in which asking takes less than a twentieth of a core, or a three hundredth where nothing changes.
+They take about a second for each thousand layers. A check waits until a change has settled, and is followed by a rest
+that keeps checking below a twentieth of a core, or a three hundredth without changes.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from overlay2 import Overlay2Error
+from overlay2.records import finding_record
 
+from .ownership import OwnerFacts, OwnershipReport
 from .sizes import lower_priority
-from .snapshot import OwnerFacts, OwnershipReport
+from .snapshot import FindingFacts
+
+if TYPE_CHECKING:
+    from overlay2 import Driver
+    from overlay2.owners import Ownership, Report
 
 #: Seconds for a change to settle; the least seconds between two looks where nothing is seen to change.
 _SETTLE, _LEAST_REST = 2.0, 30.0
@@ -23,28 +30,29 @@ _SETTLE, _LEAST_REST = 2.0, 30.0
 _BUSY_REST, _REST = 20.0, 300.0
 
 
-def run_checks(driver):
-    """Owners and findings: (:class:`~.snapshot.OwnershipReport`, tuple of ``overlay2.health.Finding``).
+def run_checks(driver: Driver) -> tuple[OwnershipReport, tuple[FindingFacts, ...]]:
+    """Owners and findings.
 
     :raises Overlay2Error, OSError: the home can't be listed.
     """
-    from overlay2 import health, owners  # not before the first picture stands
+    from overlay2 import health, owners  # loaded after the first picture is shown
 
     report = owners.resolve(driver)
-    return ownership_report(report), tuple(health.check(driver, ownership=report))
+    findings = health.check(driver, ownership=report)
+    return ownership_report(report), tuple(FindingFacts(**finding_record(finding)) for finding in findings)
 
 
-def ownership_report(report):
-    """What an ``overlay2.owners.Report`` says, as a :class:`~.snapshot.OwnershipReport`."""
+def ownership_report(report: Report) -> OwnershipReport:
+    """An ``overlay2.owners.Report`` as an :class:`~.ownership.OwnershipReport`."""
     layers = {id: _owner_facts(ownership) for id, ownership in report.layers.items()}
     return OwnershipReport(report.engine, report.root, report.running, layers, tuple(map(str, report.problems)))
 
 
-def _owner_facts(ownership):
-    others = (owner for owner in ownership.owners if owner.names or owner.kind != "layer")
+def _owner_facts(ownership: Ownership) -> OwnerFacts:
     return OwnerFacts(
         kind=ownership.kind,
-        owners=tuple(owner._replace(evidence=()) for owner in others),
+        # What can't be read back from JSON is left out, so that a Snapshot stays the same on the way.
+        owners=tuple(owner._replace(evidence=()) for owner in ownership.owners),
         certainty=ownership.certainty,
         reason=ownership.reason,
         evidence=tuple(map(str, ownership.evidence)),

@@ -132,9 +132,12 @@ def type_of(info):
     return _TYPES.get(stat.S_IFMT(info.st_mode), "something unknown")
 
 
-def time_text(seconds):
-    """A point in time for people (str), in local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+def time_text(seconds: float) -> str:
+    """A point in time for people, in local time; ``?`` for one that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):
+        return "?"
 
 
 def version_text(version):

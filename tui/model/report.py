@@ -1,25 +1,29 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""A Snapshot as text and as JSON. The JSON has the keys that the module ``overlay2_info`` returns, and some more."""
+"""A Snapshot as text and as JSON. The JSON has the keys of the module ``overlay2_info``, and some more."""
 
 from __future__ import annotations
 
 import collections
 import json
-import os
 import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
-from overlay2.errors import printable
+from overlay2 import records
 from overlay2.units import human_size
 
 from .files import time_text
 from .mounts import holders_text
+from .ownership import OwnershipReport
+from .plain import visible
 from .rows import arrange
+from .snapshot import LayerFacts, MountFacts, Remark, Snapshot
 
 
-def as_data(snapshot):
-    """Everything a Snapshot says, as plain data (dict)."""
+def as_data(snapshot: Snapshot) -> dict[str, Any]:
+    """A whole Snapshot as plain data. Text is as it was found; it is not safe for a terminal."""
     return {
         "home": snapshot.home,
         "host": snapshot.host,
@@ -33,112 +37,75 @@ def as_data(snapshot):
         "layers": [_layer_data(snapshot, facts) for facts in snapshot.layers.values()],
         "mounts": [_mount_data(mount) for mount in snapshot.mounts],
         "quota": [
-            dict(facts.layer.quota._asdict(), id=id) for id, facts in snapshot.layers.items() if facts.layer.quota
+            dict(records.quota_record(facts.layer.quota), id=id)
+            for id, facts in snapshot.layers.items()
+            if facts.layer.quota
         ],
-        "remarks": [remark._asdict() for remark in snapshot.remarks],
-        "health": None if snapshot.health is None else [_finding_data(finding) for finding in snapshot.health],
-        "owners": snapshot.owners and _owners_data(snapshot.owners),
+        "remarks": [_remark_data(remark) for remark in snapshot.remarks],
+        "health": None if snapshot.health is None else [records.finding_record(one) for one in snapshot.health],
+        "owners": snapshot.owners and records.owners_record(snapshot.owners),
     }
 
 
-def as_json(snapshots):
-    """JSON text of one Snapshot, or of several as a list."""
+def as_json(snapshots: Sequence[Snapshot]) -> str:
+    """JSON text of one Snapshot, or of several as a list; safe for a terminal, as JSON escapes what is not ASCII."""
     data = [as_data(snapshot) for snapshot in snapshots]
-    return json.dumps(data[0] if len(data) == 1 else data, indent=2)
+    return json.dumps(data[0] if len(data) == 1 else data, indent=2).replace("\x7f", "\\u007f")
 
 
-def _layer_data(snapshot, facts):
-    layer = facts.layer
-    folder = os.path.join(snapshot.home, layer.id)
+def _layer_data(snapshot: Snapshot, facts: LayerFacts) -> dict[str, Any]:
     return {
-        "id": layer.id,
+        **records.layer_record(snapshot.home, facts.layer, snapshot.sizes.get(facts.id)),
         "name": facts.name,
-        "parent": layer.parent,
-        "depth": layer.depth,
-        "lowers": list(layer.lower),
-        "upper_dir": os.path.join(folder, "diff"),
-        "work_dir": os.path.join(folder, "work"),
-        "merged_dir": os.path.join(folder, "merged"),
-        "link": layer.link,
-        "committed": layer.committed,
-        "read_write": layer.read_write,
-        "diff_id": layer.diff_id,
         "made": facts.made,
-        "size": snapshot.sizes.get(layer.id),
-        "quota": layer.quota and layer.quota._asdict(),
-        "problems": list(layer.problems),
+        "disk_size": snapshot.disk_sizes.get(facts.id),
     }
 
 
-def _finding_data(finding):
-    names = ("code", "severity", "layer", "path", "evidence", "remedy", "repairable")
-    return {name: getattr(finding, name) for name in names}
-
-
-def _owners_data(owners):
-    counted = collections.Counter(owner.kind for owner in owners.layers.values())
+def _mount_data(mount: MountFacts) -> dict[str, Any]:
     return {
-        "engine": owners.engine,
-        "root": owners.root,
-        "running": owners.running,
-        "counts": dict(counted),
-        "problems": list(owners.problems),
-        "layers": [_owner_data(id, owner) for id, owner in owners.layers.items()],
-    }
-
-
-def _owner_data(layer, facts):
-    return {
-        "id": layer,
-        "kind": facts.kind,
-        "names": list(facts.names),
-        "state": facts.owners[0].state if facts.owners else "",
-        "certainty": facts.certainty,
-        "reason": facts.reason,
-        "evidence": list(facts.evidence),
-        "owners": [
-            {name: value for name, value in owner._asdict().items() if name != "evidence"} for owner in facts.owners
-        ],
-    }
-
-
-def _mount_data(mount):
-    return {
-        "id": mount.id,
-        "path": mount.path,
-        "mounted": mount.mounted,
-        "ref_count": None if mount.holders is None else mount.references,
-        "holders": None if mount.holders is None else dict(mount.holders),
+        **records.mount_record(mount.id, mount.path, mount.mounted, mount.holders),
         "namespaces": [
             {"namespace": namespace, "pid": pid, "process": name} for namespace, pid, name in mount.elsewhere
         ],
         "processes": None if mount.processes is None else [process._asdict() for process in mount.processes],
-        "remarks": [remark.text for remark in mount.remarks],
+        "remarks": [_remark_data(remark) for remark in mount.remarks],
+    }
+
+
+def _remark_data(remark: Remark) -> dict[str, str]:
+    return {
+        "text": remark.text,
+        "layer": remark.layer,
+        "severity": "warning" if remark.is_problem else "note",
+        "remedy": remark.remedy,
+        "code": remark.code,
     }
 
 
 # Text
 
 
-def as_text(snapshot):
-    """Everything a Snapshot says, for people (str): no colours, one fact a line."""
-    parts = [[f"Home     {printable(snapshot.home)}" + (f" on {snapshot.host}" if snapshot.host else "")]]
+def as_text(snapshot: Snapshot) -> str:
+    """A whole Snapshot for people: no colours, one fact a line, safe for a terminal."""
+    parts = [[f"Home     {snapshot.home}" + (f" on {snapshot.host}" if snapshot.host else "")]]
     if snapshot.taken:
         parts[0].append(f"Read     {time_text(snapshot.taken)}")
     if snapshot.failure is not None:
         parts[0].append(f"Failed   {snapshot.failure}")
-        return "\n".join(parts[0]) + "\n"
-    parts[0] += _space_lines(snapshot)
-    parts.append(["Status", *_table([[label, value, meaning] for label, value, meaning in snapshot.features])])
-    parts.append(_layer_lines(snapshot))
-    parts.append(_mount_lines(snapshot))
-    parts.append(_quota_lines(snapshot))
-    parts.append(_problem_lines(snapshot))
-    parts.append(_owner_lines(snapshot))
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    else:
+        parts[0] += _space_lines(snapshot)
+        parts.append(["Status", *_table([[label, value, meaning] for label, value, meaning in snapshot.features])])
+        parts.append(_layer_lines(snapshot))
+        parts.append(_mount_lines(snapshot))
+        parts.append(_quota_lines(snapshot))
+        parts.append(_problem_lines(snapshot))
+        parts.append(_owner_lines(snapshot))
+    # Each fact stays on its line: a line break in a name is escaped as well.
+    return "\n\n".join("\n".join(map(visible, part)) for part in parts if part) + "\n"
 
 
-def _space_lines(snapshot):
+def _space_lines(snapshot: Snapshot) -> list[str]:
     space = snapshot.space
     if space is None:
         return []
@@ -150,37 +117,43 @@ def _space_lines(snapshot):
     return lines
 
 
-def _layer_lines(snapshot):
+def _layer_lines(snapshot: Snapshot) -> list[str]:
     if not snapshot.layers:
-        return ["Layers", "  none"]
+        return ["Layers   none"]
     mounted = {mount.id for mount in snapshot.mounts if mount.mounted}
-    table = [["ID", "SIZE", "DEPTH", "KIND", "MOUNTED", "MADE", "OWNER"]]
+    table = [["ID", "SIZE", "ON DISK", "DEPTH", "KIND", "MOUNTED", "CREATED", "OWNER"]]
     for row in arrange(snapshot):
         facts = snapshot.layers[row.id]
-        size = snapshot.sizes.get(row.id)
+        owner = snapshot.owner_of(row.id)
         table.append(
             [
-                row.guide + facts.title + (f" ({printable(facts.name)})" if facts.name else ""),
-                "?" if size is None else human_size(size),
+                row.guide + facts.title + (f" ({facts.name})" if facts.name else ""),
+                _size_text(snapshot.sizes.get(row.id)),
+                _size_text(snapshot.disk_sizes.get(row.id)),
                 str(facts.layer.depth),
                 facts.kind,
                 "yes" if row.id in mounted else "",
                 time_text(facts.made) if facts.made else "",
-                owner.text if (owner := snapshot.owner_of(row.id)) else "",
+                owner.text if owner else "",
             ]
         )
-    total = sum(snapshot.sizes.values())
-    title = f"Layers   {len(snapshot.layers)}, {human_size(total)}"
+    title = f"Layers   {len(snapshot.layers)}, {human_size(sum(snapshot.sizes.values()))}"
+    if snapshot.disk_sizes:
+        title += f", {human_size(sum(snapshot.disk_sizes.values()))} on disk"
     if snapshot.sized < len(snapshot.layers):
         title += f" ({snapshot.sized} measured)"
-    return [title, *_table(table, right={1, 2})]
+    return [title, *_table(table, right={1, 2, 3})]
 
 
-def _mount_lines(snapshot):
-    lines = [f"Mounts   {len(snapshot.mounts)}"]
+def _size_text(size: int | None) -> str:
+    return "?" if size is None else human_size(size)
+
+
+def _mount_lines(snapshot: Snapshot) -> list[str]:
+    lines = [f"Mounts   {len(snapshot.mounts) or 'none'}"]
     for mount in snapshot.mounts:
         state = "mounted" if mount.mounted else "held" if mount.holders else "not mounted"
-        lines.append(f"  {mount.title}: {state}, held by {holders_text(mount.holders)}, at {printable(mount.path)}")
+        lines.append(f"  {mount.title}: {state}, held by {holders_text(mount.holders)}, at {mount.path}")
         lines += [
             f"    also in mount namespace {space} (process {pid}, {name})" for space, pid, name in mount.elsewhere
         ]
@@ -189,28 +162,28 @@ def _mount_lines(snapshot):
     return lines
 
 
-def _owner_lines(snapshot):
-    if snapshot.owners is None:
+def _owner_lines(snapshot: Snapshot) -> list[str]:
+    owners = snapshot.owners
+    if owners is None:
         return ["Owners   unknown"]
-    lines = [f"Owners   {engine_text(snapshot.owners)}"]
-    for id in snapshot.owners.unowned:
-        size = snapshot.sizes.get(id)
-        size = "" if size is None else f", {human_size(size)}"
-        lines.append(f"  unowned: {printable(id)}{size}: {snapshot.owners.layers[id].reason}")
+    lines = [f"Owners   {engine_text(owners)}"]
+    for id in owners.unowned:
+        size = f", {human_size(snapshot.sizes[id])}" if id in snapshot.sizes else ""
+        lines.append(f"  unowned: {id}{size}: {owners.layers[id].reason}")
     return lines
 
 
-def engine_text(owners):
-    """Whose home it is, in a sentence's half (str)."""
+def engine_text(owners: OwnershipReport) -> str:
+    """The engine of a home, whether it runs, and its layers by kind."""
     if not owners.engine:
-        return "nobody's records were found beside the home"
-    state = {True: ", at work now", False: ", not running", None: ""}[owners.running]
-    counts = collections.Counter(owner.kind for owner in owners.layers.values())
-    said = ", ".join(f"{count} × {kind}" for kind, count in counts.most_common())
-    return f"{owners.engine}{state}, records in {printable(owners.root)}: {said or 'no layers'}"
+        return "no records of an engine were found"
+    state = "" if owners.running is None else ", running" if owners.running else ", not running"
+    counted = collections.Counter(owner.kind for owner in owners.layers.values())
+    counts = ", ".join(f"{count} × {kind}" for kind, count in counted.most_common())
+    return f"{owners.engine}{state}, records in {visible(owners.root)}: {counts or 'no layers'}"
 
 
-def _quota_lines(snapshot):
+def _quota_lines(snapshot: Snapshot) -> list[str]:
     rows = []
     for facts in snapshot.layers.values():
         quota = facts.layer.quota
@@ -221,31 +194,28 @@ def _quota_lines(snapshot):
     return [f"Quota    {len(rows)}", *_table(rows)] if rows else []
 
 
-def _problem_lines(snapshot):
-    notes = [f"  note: {remark.text}" for remark in snapshot.remarks if not remark.is_problem]
+def _problem_lines(snapshot: Snapshot) -> list[str]:
     problems = []
     for remark in snapshot.problems:
-        where = printable(remark.layer) + ": " if remark.layer else ""
+        where = f"{remark.layer}: " if remark.layer else ""
         problems.append(f"  ! {where}{remark.text}" + (f". {remark.remedy}." if remark.remedy else ""))
+    notes = [f"  note: {remark.text}" for remark in snapshot.notes]
     return [f"Problems {len(problems) or 'none'}", *problems, *notes]
 
 
-def _table(rows, right=()):
-    """Lines of a table without rules, its columns as wide as they need be."""
-    if not rows:
-        return []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
+def _table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> Iterator[str]:
+    """Lines of a table without rules, each column as wide as its widest cell."""
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown)]
+    for row in shown:
         cells = [
             cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths))
         ]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines
+        yield "  " + "  ".join(cells).rstrip()
 
 
-def file_name(snapshot, view, suffix, now=None):
-    """A name for an export (str): ``overlay2-<host>-<view>-<time>.<suffix>``."""
+def file_name(snapshot: Snapshot, view: str, suffix: str, now: float | None = None) -> str:
+    """A name for an export: ``overlay2-<host>-<view>-<time>.<suffix>``."""
     when = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     host = "".join(c if c.isalnum() or c in "-." else "-" for c in snapshot.host or "home")
     return f"overlay2-{host}-{view}-{when}.{suffix}"

@@ -330,7 +330,7 @@ def test_health_lists_problems_and_goes_to_them(scripted, drive):
         await pilot.press("6")
         await pilot.pause()
         assert "its link file is empty" in screen_text(app)
-        assert "dockerd, at work now" in panel_text(app, "#owners")
+        assert "dockerd, running" in panel_text(app, "#owners")
         assert "1 layer is needed by nobody: 1.0 MiB" in panel_text(app, "#owners")
         await pilot.press("enter")
         await pilot.pause()
