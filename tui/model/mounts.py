@@ -38,7 +38,7 @@ def gather(driver, layers):
 
 def _recorded(driver):
     """The references on record, as of ``driver.recorded_holders``; None where they are not for this user to read."""
-    *_folders, records = driver.watched_folders()
+    records = driver.watched_directories().holders
     try:
         os.scandir(records).close()
     except PermissionError:
@@ -63,7 +63,7 @@ def _by_layer(entries, home):
 def _elsewhere(driver, home):
     """Other mount namespaces that have a layer's mount: dict of id to (namespace, process, its name) triples."""
     found = {}
-    for (namespace, process), entries in driver.mount_tables_elsewhere().items():
+    for namespace, process, entries in driver.mount_tables_elsewhere():
         layers, _others = _by_layer(entries, home)
         for layer in layers:
             found.setdefault(layer, []).append((namespace, process, process_name(process)))

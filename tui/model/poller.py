@@ -88,7 +88,7 @@ class Poller:
                 self._read(News(everything=True))
         if self._stopped:
             return
-        self._watch = Watch(self._source.driver.watched_folders())
+        self._watch = Watch(self._source.driver.watched_directories())
         try:
             self._arm()
             self._follow()

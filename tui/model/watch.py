@@ -48,7 +48,7 @@ class News(NamedTuple):
 class Watch:
     """Everything that tells of changes in a home, behind one :meth:`wait`.
 
-    :param folders: ``driver.watched_folders()``: home, links, holders.
+    :param folders: ``driver.watched_directories()``: home, links, holders.
     """
 
     def __init__(self, folders):

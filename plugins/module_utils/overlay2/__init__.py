@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 
-#: The names that the package offers, each with its room.
-_ROOMS = {
+#: The public names, each with its module. Type checkers read ``__init__.pyi``.
+_MODULES = {
     "Change": "changes",
     "ChangeKind": "changes",
     "Driver": "driver",
@@ -19,20 +19,20 @@ _ROOMS = {
     "Layer": "home.reading",
     "Overlay2Error": "errors",
 }
-__all__ = tuple(_ROOMS)
+__all__ = tuple(_MODULES)
 
 
-def __getattr__(name):
-    """The name, from its room (PEP 562).
+def __getattr__(name: str) -> object:
+    """Imports a public name from its module when it is first used (PEP 562).
 
     Import statements would do, but Ansible follows them: it would send the whole driver with each module that imports
     anything below this package.
     """
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError("module %r has no attribute %r" % (__name__, name))
-    value = globals()[name] = getattr(importlib.import_module("." + _ROOMS[name], __name__), name)
+    value = globals()[name] = getattr(importlib.import_module("." + _MODULES[name], __name__), name)
     return value
 
 
-def __dir__():
-    return sorted({*globals(), *_ROOMS})
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,166 +1,98 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""What manages layers: the home, creating, filling, mounting and removing. moby's BaseDriver, with its ApplyDiff.
+"""The driver without its diffs: creates, fills, mounts and removes layers. moby's ProtoDriver, with its ApplyDiff.
 
-A room of its own for those who need no more: Ansible sends a module with all that its imports reach, and what archives
-and compares layers (:mod:`.driver`) is not needed to make one.
+Separate from :mod:`.driver` to keep the Ansible payload small: modules that only create and mount layers do not import
+the code that archives and compares them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
+from typing import TYPE_CHECKING, BinaryIO, Callable, Iterable, Iterator, Mapping
 
-from .errors import (
-    HomeNotFound,
-    NotSupported,
-    OptionError,
-    Overlay2Error,
-    QuotaNotSupported,
-    ReadOnlyDriver,
-    from_os_error,
-)
-from .filling import Content
-from .home import features as feature_detection
+from . import lifecycle, mounting
+from .errors import OptionError, translated
 from .home.holders import ANONYMOUS
-from .home.layout import DIFF, LINK_DIR, MERGED, WORK, LayerRecord, check_id, check_owner
-from .home.locks import RuntimeState
-from .home.options import parse_options, parse_storage_opt
-from .home.quota import QuotaControl
-from .home.staging import Staging, ensure_folder
-from .home.store import Store
-from .idmap import IDENTITY
-from .lifecycle import Lifecycle
-from .mounting import References
-from .tree import scratch_folder, unmount_below
+from .home.layout import MERGED, WORK, LayerRecord, check_id, check_owner
+from .home.opening import Home, open_home
+from .home.options import DriverOptions, parse_storage_opt
+from .home.reading import Layer
+from .tree import tree_size, unmount_below
 
-log = logging.getLogger("overlay2")
+if TYPE_CHECKING:
+    from .home.features import Features
+    from .idmap import IdMap
+    from .linux.users import User
+    from .tar.unpack import Unpacked
 
 
 class BaseDriver:
-    """One home and its layers; moby's Init.
+    """One home and its layers.
 
     Safe to use from several threads and processes at once. Methods that take an ``id`` raise
-    :class:`~.errors.InvalidLayerId` for one that is no single folder name.
+    :class:`~.errors.InvalidLayerId` if it is not a single directory name.
 
-    :param home: the driver's root folder (str), made where it is missing.
+    :param home: the driver's root directory, made if it is missing.
     :param options: driver options such as ``"overlay2.size=10G"``.
     :param id_map: an :class:`~.idmap.IdMap`; None for no mapping.
     :param read_only: change nothing in the home, which must exist. Calls that would change something raise
         :class:`~.errors.ReadOnlyDriver`.
     :param probe: with ``read_only``: find features by trial mounts, away from the home; False: by looking alone.
     :raises OptionError: a bad option.
-    :raises NotSupported: the host or the file system can't hold layers, with the reason.
+    :raises NotSupported: the host or the file system cannot hold layers, with the reason.
     :raises HomeNotFound: ``read_only``, and there is no home.
     :raises Overlay2Error: ``read_only``, and the home may not be read.
     """
 
-    def __init__(self, home, options=(), id_map=None, *, read_only=False, probe=True):
-        self.options = parse_options(options)
-        if not home:
-            raise OptionError("the path of the home is empty", remedy="Name the folder, such as /var/lib/overlay2")
-        self.home = os.path.abspath(home)
-        self.id_map = IDENTITY if id_map is None else id_map
-        self.read_only = read_only
-        self._runtime = RuntimeState(self.home)
-        self._store = Store(self.home)
-        self._quota = None
-        root = self.id_map.root
-        self._staging = Staging(self._store, root, durable=self.options.sync == "full")
-        self.features = self._probe_reading(probe) if read_only else self._open_home(root)
-        self._references = References(self._store, self._runtime, self.features, root)
-        self._content = Content(self._store, self.features, self.id_map, self._staging)
-        self._life = Lifecycle(
-            self._store, self._runtime, self._staging, self._references, self._content, self._quota, self.features
-        )
-        log.debug("%s: %s", self.home, self.features)
+    def __init__(
+        self,
+        home: str,
+        options: Iterable[str] = (),
+        id_map: IdMap | None = None,
+        *,
+        read_only: bool = False,
+        probe: bool = True,
+    ) -> None:
+        #: The opened home, for the functions that take one: :mod:`.prune`, :mod:`.repair`, :mod:`.owners`, ...
+        self.opened: Home = open_home(home, options, id_map, read_only=read_only, probe=probe)
 
-    def _open_home(self, root):
-        """Detect, make the folders, sweep what a killed process left; in moby's order."""
-        try:
-            features = self._probe(root)
-            ensure_folder(self.home, 0o710, (os.geteuid(), root[1]))
-            ensure_folder(os.path.join(self.home, LINK_DIR), 0o700, (os.geteuid(), os.getegid()))
-            features = self._with_quota(features)
-            self._staging.quota = self._quota
-            self._staging.sweep()
-        except OSError as error:
-            path = error.filename or self.home
-            raise from_os_error(NotSupported, "can't prepare the home", error, path=path) from error
-        return features
+    @property
+    def home(self) -> str:
+        """Absolute path of the home."""
+        return self.opened.path
 
-    def _probe(self, root):
-        """Detect by trial mounts in the home, where a sweep finds what a kill leaves; where they fail nothing stays."""
-        made = [folder for folder in _with_parents(self._staging.folder) if not os.path.lexists(folder)]
-        try:
-            if not os.path.isdir(self.home):
-                ensure_folder(self.home, 0o710, (os.geteuid(), root[1]))
-            with self._staging.stage() as scratch:
-                return feature_detection.probe(self.home, scratch.path)
-        except (NotSupported, OSError):
-            for folder in made:
-                with contextlib.suppress(OSError):
-                    os.rmdir(folder)
-            raise
+    @property
+    def options(self) -> DriverOptions:
+        """The driver options, parsed."""
+        return self.opened.options
 
-    def _probe_reading(self, trial_mounts):
-        """Detect without writing to the home: mounts are tried in the runtime folder, or nowhere where we may not."""
-        try:
-            os.stat(os.path.join(self.home, ""))
-            if not trial_mounts:
-                return self._with_quota(feature_detection.unprobed(self.home, "nothing is mounted for this reader"))
-            try:
-                with scratch_folder(self._runtime.scratch(), "probe-") as scratch:
-                    features = feature_detection.probe(self.home, scratch)
-            except (NotSupported, OSError) as error:
-                return feature_detection.unprobed(self.home, str(error))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise HomeNotFound(
-                "there is no driver home", path=self.home, remedy="Check the path, or create a layer in it first"
-            ) from error
-        except OSError as error:
-            raise from_os_error(Overlay2Error, "can't read the home", error, path=self.home) from error
-        return self._with_quota(features)
+    @property
+    def features(self) -> Features:
+        """What the kernel and the home's file system can do."""
+        return self.opened.features
 
-    def _with_quota(self, features):
-        """The features with what project quota can do; moby looks for it on XFS only.
+    @property
+    def id_map(self) -> IdMap:
+        """The id map; the identity for none."""
+        return self.opened.id_map
 
-        :raises NotSupported: ``overlay2.size`` is given and there is none.
-        """
-        if features.backing_fs != "xfs":
-            reason = "only XFS has project quota, and this is %s" % features.backing_fs
-            if self.options.size:
-                raise NotSupported(
-                    "Storage Option overlay2.size only supported for backingFS XFS. Found %s" % features.backing_fs,
-                    path=self.home,
-                    remedy="Leave overlay2.size out, or put the home on XFS mounted with pquota",
-                )
-            return features._replace(project_quota_reason=reason)
-        try:
-            self._quota = QuotaControl.for_reading(self.home) if self.read_only else QuotaControl.open(self.home)
-        except QuotaNotSupported as error:
-            if self.options.size:
-                raise NotSupported(
-                    "Storage option overlay2.size not supported. Filesystem does not support Project Quota: %s"
-                    % error.message,
-                    path=self.home,
-                    remedy=error.remedy,
-                ) from error
-            return features._replace(project_quota_reason=error.message)
-        return features._replace(project_quota=True)
+    @property
+    def read_only(self) -> bool:
+        """True if the driver was opened for reading only."""
+        return self.opened.read_only
 
     # What it is
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "overlay2"
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "<overlay2.Driver of %s>" % self.home
 
-    def status(self):
-        """Facts about the driver for people: list of (label, value) pairs of str; moby's Status, then our own."""
+    def status(self) -> list[tuple[str, str]]:
+        """Returns facts about the driver as (label, value) pairs: moby's Status, then this project's own."""
         features = self.features
         return [
             ("Backing Filesystem", features.backing_fs),
@@ -175,10 +107,10 @@ class BaseDriver:
             ("Kernel", "%d.%d" % features.kernel),
         ]
 
-    def get_metadata(self, id):
-        """Folders of a layer: dict with ``WorkDir``, ``MergedDir``, ``UpperDir`` and, with a parent, ``LowerDir``.
+    def get_metadata(self, id: str) -> dict[str, str]:
+        """Returns ``WorkDir``, ``MergedDir``, ``UpperDir`` and, with a parent, ``LowerDir`` of a layer.
 
-        The lower folders are joined with ``:``; moby's GetMetadata.
+        The lower directories are joined with ``:``; moby's GetMetadata.
 
         :raises LayerNotFound: no such layer.
         :raises LayerDamaged: its lower chain is broken.
@@ -187,70 +119,67 @@ class BaseDriver:
         metadata = {
             "WorkDir": os.path.join(path, WORK),
             "MergedDir": os.path.join(path, MERGED),
-            "UpperDir": os.path.join(path, DIFF),
+            "UpperDir": self.opened.store.upper_dir(id),
         }
-        lowers = self._store.lower_dirs(id)
+        lowers = self.opened.store.lower_dirs(id)
         if lowers:
             metadata["LowerDir"] = ":".join(lowers)
         return metadata
 
-    def exists(self, id):
-        """Whether there is a layer of that id (bool); moby's Exists."""
+    def exists(self, id: str) -> bool:
+        """True if there is a layer of that id; moby's Exists."""
         try:
             check_id(id)
         except OptionError:
             return False
-        return self._store.exists(id)
+        return self.opened.store.exists(id)
 
-    def layer(self, id):
-        """The :class:`~.layers.Layer`; one that is damaged says so in ``problems``.
+    def layer(self, id: str) -> Layer:
+        """Returns the layer; its ``problems`` say what is wrong with it.
 
         :raises LayerNotFound: no such layer.
         """
-        self._require(id)
-        return self._described(id, self._store.links())
-
-    def layers(self, ids=None):
-        """Iterator of :class:`~.layers.Layer` records, sorted by id. It takes no lock; what vanishes is left out.
-
-        :param ids: only these (iterable of str); None for all.
-        """
-        links = self._store.links()
-        for id in self._store.ids() if ids is None else sorted(ids):
-            with contextlib.suppress(FileNotFoundError):
-                yield self._described(id, links)
-
-    def _described(self, id, links):
-        layer = self._store.describe(id, links)
-        if self._quota is None:
-            return layer
-        try:
-            return layer._replace(quota=self._quota.get(self._store.path(id)))
-        except Overlay2Error as error:
-            return layer._replace(problems=layer.problems + (error.message,))
-
-    def children(self, id):
-        """Ids of the layers that stand directly on this one (list of str, sorted)."""
         check_id(id)
-        return self._store.children(id)
+        return self.opened.layer(id)
 
-    # Making and removing
+    def layers(self, ids: Iterable[str] | None = None) -> Iterator[Layer]:
+        """Yields the layers, sorted by id. Takes no lock; those that vanish meanwhile are left out.
 
-    def create(self, id, parent="", storage_opt=None, *, diff=None, diff_id=None, owner=None):
-        """Make a layer; moby's Create.
+        :param ids: only these; None for all.
+        """
+        return self.opened.layers(ids)
 
-        It appears whole, by one rename, or not at all.
+    def children(self, id: str) -> list[str]:
+        """Returns the ids of the layers that stand directly on this one, sorted."""
+        check_id(id)
+        return self.opened.store.children(id)
+
+    # Creating and removing
+
+    def create(
+        self,
+        id: str,
+        parent: str = "",
+        storage_opt: Mapping[str, object] | None = None,
+        *,
+        diff: BinaryIO | None = None,
+        diff_id: str | None = None,
+        owner: str | None = None,
+        report: Callable[[Unpacked], None] | None = None,
+    ) -> None:
+        """Creates a layer, which appears whole, by one rename, or not at all; moby's Create.
 
         :param parent: id of the layer it stands on; "" for none.
-        :param storage_opt: storage options (dict); ``size`` is refused here.
+        :param storage_opt: storage options; ``size`` is refused here.
         :param diff: a binary stream of a tar, compressed or not: the layer appears with this content.
         :param diff_id: ``sha256:...`` that the uncompressed tar must have.
-        :param owner: name of whoever keeps the layer; unlike holders it outlives a reboot.
+        :param owner: name of whoever keeps the layer; unlike holders it survives a reboot.
+        :param report: called with what was unpacked from ``diff``, once the layer is there.
         :raises LayerExists: the id is taken; that layer is not touched.
         :raises LayerNotFound: there is no such parent.
         :raises DepthExceeded: it would have more than 128 lower layers.
         :raises OptionError: a bad id or storage option.
-        :raises ArchiveError: the stream can't be unpacked.
+        :raises ArchiveError: the stream cannot be unpacked.
         """
         if parse_storage_opt(storage_opt) is not None:
             raise OptionError(
@@ -258,10 +187,20 @@ class BaseDriver:
                 layer=id,
                 remedy="Use create_read_write, or leave size out",
             )
-        self._create(id, parent, None, LayerRecord(False, None, owner), diff, diff_id)
+        self._create(id, parent, None, LayerRecord(False, None, owner), diff, diff_id, report)
 
-    def create_read_write(self, id, parent="", storage_opt=None, *, diff=None, diff_id=None, owner=None):
-        """Make a layer for writing; moby's CreateReadWrite. As :meth:`create`, and:
+    def create_read_write(
+        self,
+        id: str,
+        parent: str = "",
+        storage_opt: Mapping[str, object] | None = None,
+        *,
+        diff: BinaryIO | None = None,
+        diff_id: str | None = None,
+        owner: str | None = None,
+        report: Callable[[Unpacked], None] | None = None,
+    ) -> None:
+        """Creates a layer for writing; moby's CreateReadWrite. As :meth:`create`, and:
 
         :param storage_opt: ``{"size": "10G"}`` limits what it may hold, by project quota.
         :raises QuotaNotSupported: a size is asked for and the home has no project quota.
@@ -269,189 +208,198 @@ class BaseDriver:
         size = parse_storage_opt(storage_opt)
         if size is None and self.options.size:
             size = self.options.size
-        self._create(id, parent, size, LayerRecord(True, None, owner), diff, diff_id)
+        self._create(id, parent, size, LayerRecord(True, None, owner), diff, diff_id, report)
 
-    def _create(self, id, parent, size, record, diff, diff_id):
-        self._check_writable()
+    def _create(
+        self,
+        id: str,
+        parent: str,
+        size: int | None,
+        record: LayerRecord,
+        diff: BinaryIO | None,
+        diff_id: str | None,
+        report: Callable[[Unpacked], None] | None,
+    ) -> None:
+        self.opened.require_writable()
         check_id(id)
         if parent:
             check_id(parent)
         if record.owner is not None:
             check_owner(record.owner)
-        self._life.create(id, parent, size, record, diff, diff_id)
+        lifecycle.create(self.opened, id, parent, size, record, diff, diff_id, report)
 
-    def set_owner(self, id, owner):
-        """Record who keeps a layer that has no owner yet.
+    def set_owner(self, id: str, owner: str) -> None:
+        """Records who keeps a layer that has no owner yet.
 
         :raises OptionError: the owner's name is empty.
         :raises LayerInUse: the layer belongs to another owner.
         :raises Overlay2Error: the layer was created by another program.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
         check_owner(owner)
-        self._life.set_owner(id, owner)
+        lifecycle.set_owner(self.opened, id, owner)
 
-    def remove(self, id, *, guard=False):
-        """Remove a layer with all it holds, mounted or not; one that is missing is no error. moby's Remove.
+    def remove(self, id: str, *, guard: bool = False) -> None:
+        """Removes a layer with everything in it, mounted or not; a missing one is no error. moby's Remove.
 
-        :param guard: refuse where another layer stands on it, somebody holds it, or processes use its files.
+        :param guard: refuse if another layer stands on it, it is mounted or held, or processes use its files.
         :raises LayerInUse: so refused; names the layers, holders or processes.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
-        self._life.remove(id, guard)
+        lifecycle.remove(self.opened, id, guard)
 
-    def set_quota(self, id, size):
-        """Change how much a layer may hold.
+    def set_quota(self, id: str, size: int) -> None:
+        """Changes how much a layer may hold.
 
-        :param size: bytes (int); 0 lifts the limit.
+        :param size: bytes; 0 lifts the limit.
         :raises QuotaNotSupported: the home has no project quota.
         :raises Overlay2Error: the layer was made without a size, so it has no project of its own.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
-        self._life.set_quota(id, size)
+        lifecycle.set_quota(self.opened, id, size)
 
     # Mounting
 
-    def get(self, id, mount_label="", holder=None):
-        """Mount a layer and take a reference to it; moby's Get.
+    def get(self, id: str, mount_label: str = "", holder: str | None = None) -> str:
+        """Mounts a layer and takes a reference to it; moby's Get.
 
         :param mount_label: SELinux context of the mount.
-        :param holder: who holds it (str): a named holder counts once however often it asks. None is the anonymous
-            holder, whose count rises with each call.
-        :returns: the path (str): ``merged``, or ``diff`` for a layer without parent.
+        :param holder: who holds it: a named holder counts once however often it asks. None is the anonymous holder,
+            whose count rises with each call.
+        :returns: the path: ``merged``, or ``diff`` for a layer without parent.
         :raises LayerNotFound: no such layer.
         :raises LayerDamaged: its lower chain is broken.
         :raises MountError: the kernel refused; nothing stays mounted or counted.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
-        return self._references.get(id, mount_label, ANONYMOUS if holder is None else holder)
+        return mounting.get(self.opened, id, mount_label, ANONYMOUS if holder is None else holder)
 
-    def put(self, id, holder=None):
-        """Drop a reference and, with the last one, unmount; moby's Put.
+    def put(self, id: str, holder: str | None = None) -> None:
+        """Drops a reference and, with the last one, unmounts the layer; moby's Put.
 
-        A holder that holds nothing changes nothing for others.
+        A holder without a reference changes nothing for others.
 
         :raises MountError: the kernel refused to unmount.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
-        self._references.put(id, ANONYMOUS if holder is None else holder)
+        mounting.put(self.opened, id, ANONYMOUS if holder is None else holder)
 
-    def put_all(self, id):
-        """Drop every holder's references and unmount the layer.
+    def put_all(self, id: str) -> None:
+        """Drops every holder's references and unmounts the layer.
 
         :raises MountError: the kernel refused to unmount.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
-        self._references.put_all(id)
+        mounting.put_all(self.opened, id)
 
-    def release(self, id, holder=None, *, everybody=False, strict=False):
-        """As :meth:`put`, or :meth:`put_all` with ``everybody``, with a look at the processes that use the layer.
+    def release(
+        self, id: str, holder: str | None = None, *, everybody: bool = False, strict: bool = False
+    ) -> tuple[User, ...]:
+        """As :meth:`put`, or :meth:`put_all` with ``everybody``, and looks for processes that use the layer.
 
         All mount namespaces are searched. The processes keep what they use; a guarded :meth:`remove` of the layer is
         refused while they do.
 
         :param strict: refuse to unmount the layer while processes use it.
-        :returns: the processes (tuple of :class:`~.linux.users.User`) that used the layer when it was unmounted.
+        :returns: the processes that used the layer when it was unmounted.
         :raises LayerInUse: so refused; names the processes.
         :raises MountError: the kernel refused to unmount.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
         if everybody:
-            return self._references.put_all(id, True, strict)
-        return self._references.put(id, ANONYMOUS if holder is None else holder, True, strict)
+            return mounting.put_all(self.opened, id, look=True, strict=strict)
+        name = ANONYMOUS if holder is None else holder
+        return mounting.put(self.opened, id, name, look=True, strict=strict)
 
-    def users(self, id):
-        """The processes that use the layer through its mount, or through one that was detached while they used it.
+    def users(self, id: str) -> tuple[User, ...]:
+        """Returns the processes that use the layer through its mount, or one that was detached while they used it.
 
-        :returns: tuple of :class:`~.linux.users.User`, by pid; without those that this process may not look into.
+        They are sorted by pid; those that this process may not look into are missing.
         """
         check_id(id)
-        return self._references.users(id)
+        return self.opened.references.users(id)
 
-    def holders(self, id):
-        """Who holds the layer: dict of holder name to count; ``""`` is the anonymous holder.
+    def holders(self, id: str) -> dict[str, int]:
+        """Returns who holds the layer: holder name to count; ``""`` is the anonymous holder.
 
-        Only what the kernel's mount table bears out, so it is empty for a layer that something else unmounted.
+        Only references that the kernel's mount table confirms, so it is empty for a layer that was unmounted by other
+        means.
         """
         check_id(id)
-        return self._references.counts(id)
+        return self.opened.references.counts(id)
 
-    def mounted(self, id):
-        """Whether the layer's overlay is mounted (bool), as the kernel says."""
+    def mounted(self, id: str) -> bool:
+        """True if the layer's overlay is mounted, as the kernel says."""
         check_id(id)
-        return self._references.mounted(id)
+        return self.opened.references.mounted(id)
 
-    def cleanup(self):
-        """Unmount everything below the home and void the references; moby's Cleanup.
+    def cleanup(self) -> None:
+        """Unmounts everything below the home and voids the references; moby's Cleanup.
 
-        :raises Overlay2Error: something can't be unmounted.
+        :raises Overlay2Error: something cannot be unmounted.
         """
-        self._check_writable()
-        for id in self._references.held():
-            self._references.put_all(id)
-        try:
+        self.opened.require_writable()
+        for id in self.opened.references.held():
+            mounting.put_all(self.opened, id)
+        with translated("can't unmount all of the home"):
             unmount_below(os.path.realpath(self.home), itself=False)
-        except OSError as error:
-            raise from_os_error(Overlay2Error, "can't unmount all of the home", error, path=error.filename) from error
 
     # Content
 
-    def apply_diff(self, id, parent, stream, *, diff_id=None, replace=False):
-        """Unpack a tar into a layer; moby's ApplyDiff.
+    def apply_diff(
+        self,
+        id: str,
+        parent: str,
+        stream: BinaryIO,
+        *,
+        diff_id: str | None = None,
+        replace: bool = False,
+        report: Callable[[Unpacked], None] | None = None,
+    ) -> int:
+        """Unpacks a tar into a layer; moby's ApplyDiff.
 
         All or nothing: the content appears by one rename, and an archive that is refused leaves the layer as it was.
 
         :param parent: id of its parent. With another than the direct one, whiteouts are applied through a mount.
         :param stream: a binary file with the tar, plain or as gzip, bzip2, xz or zstd.
         :param diff_id: ``sha256:...`` that the uncompressed tar must have.
-        :param replace: replace what the layer holds; else it has to be empty.
-        :returns: bytes applied (int).
-        :raises LayerNotEmpty: it holds something, and ``replace`` is not set.
+        :param replace: replace the layer's content; otherwise the layer must be empty.
+        :param report: called with what was unpacked, once the layer shows it.
+        :returns: bytes applied.
+        :raises LayerNotEmpty: it has content, and ``replace`` is not set.
         :raises LayerInUse: it, or a layer above it, is mounted.
-        :raises ArchiveError: the stream is corrupt, hostile, or not the one the digest names.
+        :raises ArchiveError: the stream is corrupt or hostile, or does not have the digest.
         """
-        self._check_writable()
+        self.opened.require_writable()
         check_id(id)
         if parent:
             check_id(parent)
-        return self._life.apply(id, parent, stream, diff_id, replace)
+        return lifecycle.apply(self.opened, id, parent, stream, diff_id, replace, report)
 
-    def own_size(self, id, progress=None):
-        """Bytes of the files in the layer's own folder (int), folders not counted. Never takes a mount.
+    def own_size(self, id: str, progress: Callable[[], None] | None = None) -> int:
+        """Returns the bytes of the files in the layer's own directory, directories not counted. Mounts nothing.
 
-        :param progress: called without arguments for each folder on the way; what it raises ends the walk.
+        :param progress: called for each directory on the way; an exception from it ends the walk.
         :raises LayerNotFound: no such layer.
-        :raises Overlay2Error: its ``diff`` folder is missing or can't be read.
+        :raises Overlay2Error: its ``diff`` directory is missing or cannot be read.
         """
         self._require(id)
-        return self._content.own_size(id, progress)
+        with translated(layer=id):
+            return tree_size(self.opened.store.upper_dir(id), progress)
 
     # Shared checks
 
-    def _require(self, id):
+    def _require(self, id: str) -> str:
         check_id(id)
-        return self._store.require(id)
-
-    def _check_writable(self):
-        if self.read_only:
-            raise ReadOnlyDriver("this driver was opened for reading only", path=self.home)
+        return self.opened.store.require(id)
 
 
-def _with_parents(path):
-    """``path`` and all folders above it (list of str), innermost first."""
-    found = [path]
-    while os.path.dirname(path) != path:
-        path = os.path.dirname(path)
-        found.append(path)
-    return found
-
-
-def _bool(value):
+def _bool(value: bool) -> str:
     return "true" if value else "false"

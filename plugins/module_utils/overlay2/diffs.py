@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""How layers differ from others: archives, lists and sizes of that, natively and by mounts (see :mod:`.content`)."""
+"""Differences between layers: as archives, lists and sizes; natively and through mounts (see :mod:`.filling`)."""
 
 from __future__ import annotations
 
@@ -9,133 +9,155 @@ import contextlib
 import logging
 import os
 import stat
+from typing import TYPE_CHECKING, Iterable, Iterator
 
-from .changes import ChangeKind, NotComparable, compare, lstat, overlay_changes
-from .errors import ChangedWhileRead, ReadOnlyDriver
-from .filling import named
-from .home.layout import DIFF
+from . import mounting
+from .changes import Change, ChangeKind, NotComparable, compare, lstat, overlay_changes
+from .errors import ChangedWhileRead, LayerNotFound, Overlay2Error, ReadOnlyDriver, translated
+from .home.layout import LayerFiles
 from .idmap import IDENTITY
 from .linux import fs
 from .tar.pack import pack_changes, pack_tree
 from .tar.stream import TarStream
+from .tree import tree_size
+
+if TYPE_CHECKING:
+    from .home.opening import Home
 
 log = logging.getLogger("overlay2")
 
+# Archiving
 
-class Diffs:
-    """The differences of one home's layers.
 
-    :param store: the home's :class:`~.layers.Store`.
-    :param features: its :class:`~.features.Features`.
-    :param id_map: an :class:`~.idmap.IdMap`.
-    :param content: its :class:`~.content.Content`.
-    :param references: its :class:`~.references.References`, to mount layers for a moment.
-    :param read_only: mount nothing; what needs a mount raises :class:`~.errors.ReadOnlyDriver`.
+def diff(home: Home, layer_id: str, parent: str, all_xattrs: bool) -> TarStream:
+    """Returns a tar stream of the layer's changes; moby's Diff."""
+    with _about(home, layer_id, parent):
+        if _native_lowers(home, home.store.files(layer_id), parent) is not None:
+            return _native_diff(home, layer_id, all_xattrs)
+        return _naive_diff(home, layer_id, parent, all_xattrs)
+
+
+def _native_lowers(home: Home, files: LayerFiles, parent: str) -> list[str] | None:
+    """Returns the directories of the lower layers; None if the layer's own directory is not all there is to compare."""
+    if not home.features.native_diff:
+        return None
+    with contextlib.suppress(Overlay2Error):
+        lowers = home.store.resolve_all(files)
+        if home.store.is_first(lowers, parent):
+            return lowers
+    return None
+
+
+def _native_diff(home: Home, layer_id: str, all_xattrs: bool) -> TarStream:
+    with contextlib.ExitStack() as stack:
+        root = home.store.open_diff(stack, layer_id)
+        chunks = pack_tree(
+            root, overlay=True, xattr_class=home.features.xattr_class, id_map=home.id_map, all_xattrs=all_xattrs
+        )
+        return _stream(stack, layer_id, root, chunks)
+
+
+def _naive_diff(home: Home, layer_id: str, parent: str, all_xattrs: bool) -> TarStream:
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(_mounted(home, layer_id))
+        root = fs.open_on(stack, path)
+        if parent:
+            with _mounted(home, parent) as parent_path:
+                found = _compare(path, parent_path)
+            chunks = pack_changes(root, found, id_map=home.id_map, all_xattrs=all_xattrs)
+        else:
+            chunks = pack_tree(root, overlay=False, id_map=IDENTITY, all_xattrs=all_xattrs)
+        return _stream(stack, layer_id, root, chunks)
+
+
+# Listing and measuring
+
+
+def changes(home: Home, layer_id: str, parent: str) -> list[Change]:
+    """Returns the changes against ``parent``, sorted by path; moby's Changes."""
+    with _about(home, layer_id, parent):
+        lowers = _native_lowers(home, home.store.files(layer_id), parent)
+        if lowers is not None:
+            try:
+                return _native_changes(home, layer_id, lowers)
+            except NotComparable as reason:
+                log.info("layer %s: comparing it by mounts: %s", layer_id, reason)
+        with _mounted(home, layer_id) as path:
+            if not parent:
+                return _compare(path, None)
+            with _mounted(home, parent) as parent_path:
+                return _compare(path, parent_path)
+
+
+def _native_changes(home: Home, layer_id: str, lower_dirs: list[str]) -> list[Change]:
+    with contextlib.ExitStack() as stack:
+        root = home.store.open_diff(stack, layer_id)
+        lowers = [fs.open_on(stack, directory) for directory in lower_dirs]
+        if not lowers:
+            return compare(root, None)  # never mounted, so its whiteouts show: as devices
+        return overlay_changes(root, lowers, home.features.xattr_class)
+
+
+def _compare(path: str, parent_path: str | None) -> list[Change]:
+    with contextlib.ExitStack() as stack:
+        new = fs.open_on(stack, path)
+        return compare(new, None if parent_path is None else fs.open_on(stack, parent_path))
+
+
+def diff_size(home: Home, layer_id: str, parent: str) -> int:
+    """Returns the bytes that the layer adds to ``parent``; moby's DiffSize."""
+    with _about(home, layer_id, parent):
+        if _native_lowers(home, home.store.files(layer_id), parent) is not None:
+            return tree_size(home.store.upper_dir(layer_id))
+        with _mounted(home, layer_id) as path, contextlib.ExitStack() as stack:
+            return _size_of(fs.open_on(stack, path), changes(home, layer_id, parent))
+
+
+@contextlib.contextmanager
+def _about(home: Home, layer_id: str, parent: str) -> Iterator[None]:
+    """Errors from within name the layer, or say that the layer or its parent was removed meanwhile.
+
+    A layer without parent is read where it lies, and nothing keeps another process from removing it.
     """
+    try:
+        with translated(layer=layer_id):
+            yield
+    except Overlay2Error as error:
+        for needed in filter(None, (layer_id, parent)):
+            try:
+                home.store.require(needed)
+            except LayerNotFound as gone:
+                raise gone from error
+        raise
 
-    def __init__(self, store, features, id_map, content, references, read_only):
-        self._store = store
-        self._features = features
-        self._id_map = id_map
-        self._content = content
-        self._references = references
-        self._read_only = read_only
 
-    # Archiving
-
-    def diff(self, layer, parent, all_xattrs):
-        """A tar stream of what the layer changes; moby's Diff.
-
-        :returns: a :class:`~.tar.stream.TarStream`.
-        """
-        with self._content.about(layer, parent):
-            if self._content.is_native(layer, parent):
-                return self._native_diff(layer, all_xattrs)
-            return self._naive_diff(layer, parent, all_xattrs)
-
-    def _native_diff(self, layer, all_xattrs):
-        with contextlib.ExitStack() as stack:
-            root = self._store.open_diff(stack, layer)
-            chunks = pack_tree(
-                root, overlay=True, xattr_class=self._features.xattr_class, id_map=self._id_map, all_xattrs=all_xattrs
-            )
-            return _stream(stack, layer, root, chunks)
-
-    def _naive_diff(self, layer, parent, all_xattrs):
-        with contextlib.ExitStack() as stack:
-            path = stack.enter_context(self._mounted(layer))
-            root = fs.open_on(stack, path)
-            if parent:
-                with self._mounted(parent) as parent_path:
-                    changes = self._compare(path, parent_path)
-                chunks = pack_changes(root, changes, id_map=self._id_map, all_xattrs=all_xattrs)
-            else:
-                chunks = pack_tree(root, overlay=False, id_map=IDENTITY, all_xattrs=all_xattrs)
-            return _stream(stack, layer, root, chunks)
-
-    # Listing and measuring
-
-    def changes(self, layer, parent):
-        """List of :class:`~.changes.Change` against ``parent``, sorted by path; moby's Changes."""
-        with self._content.about(layer, parent):
-            if self._content.is_native(layer, parent):
-                try:
-                    return self._native_changes(layer)
-                except NotComparable as reason:
-                    log.info("layer %s: comparing it by mounts: %s", layer, reason)
-            with self._mounted(layer) as path:
-                if not parent:
-                    return self._compare(path, None)
-                with self._mounted(parent) as parent_path:
-                    return self._compare(path, parent_path)
-
-    def _native_changes(self, layer):
-        with contextlib.ExitStack() as stack:
-            root = self._store.open_diff(stack, layer)
-            lowers = [fs.open_on(stack, folder) for folder in self._store.lower_dirs(layer)]
-            if not lowers:
-                return compare(root, None)  # never mounted, so its whiteouts show: as devices
-            return overlay_changes(root, lowers, self._features.xattr_class)
-
-    @staticmethod
-    def _compare(path, parent_path):
-        with contextlib.ExitStack() as stack:
-            new = fs.open_on(stack, path)
-            return compare(new, None if parent_path is None else fs.open_on(stack, parent_path))
-
-    def diff_size(self, layer, parent):
-        """Bytes that the layer adds to ``parent`` (int); moby's DiffSize."""
-        if self._content.is_native(layer, parent):
-            return self._content.own_size(layer)
-        with self._content.about(layer, parent), self._mounted(layer) as path, contextlib.ExitStack() as stack:
-            return _size_of(fs.open_on(stack, path), self.changes(layer, parent))
-
-    @contextlib.contextmanager
-    def _mounted(self, layer):
-        """The layer mounted for a moment: yields the path."""
-        if self._read_only:
-            if not self._store.has_lower(layer):
-                yield self._store.path(layer, DIFF)
-                return
+@contextlib.contextmanager
+def _mounted(home: Home, layer_id: str) -> Iterator[str]:
+    """Mounts the layer for the length of a ``with`` block and yields the path."""
+    if home.read_only:
+        if home.store.has_parent(layer_id):
             raise ReadOnlyDriver(
-                "answering that takes a mount of it, and this driver was opened for reading only",
-                layer=layer,
-                path=self._store.path(layer),
+                "this needs a mount, and the driver was opened for reading only",
+                layer=layer_id,
+                path=home.store.at(layer_id),
             )
-        path = self._references.get(layer, "", "")
-        try:
-            yield path
-        finally:
-            self._references.put(layer, "")
+        yield home.store.upper_dir(layer_id)
+        return
+    path = mounting.get(home, layer_id)
+    try:
+        yield path
+    finally:
+        mounting.put(home, layer_id)
 
 
-def _size_of(root, changes):
-    """Bytes of the files that were added or modified (int); moby's archive.ChangesSize.
+def _size_of(root: int, found: Iterable[Change]) -> int:
+    """Returns the bytes of the files that were added or modified; moby's archive.ChangesSize.
 
-    :param root: the layer's folder, open (int).
+    :param root: descriptor of the layer's directory.
     """
-    total, seen = 0, set()
-    for change in changes:
+    total = 0
+    seen: set[int] = set()
+    for change in found:
         if change.kind == ChangeKind.DELETE:
             continue
         info = lstat(root, change.path)
@@ -152,14 +174,14 @@ def _size_of(root, changes):
     return total
 
 
-def _stream(stack, layer, root, chunks):
-    """A stream of ``chunks`` that ends everything on ``stack`` when it is closed."""
-    return TarStream(_whole(layer, root, chunks), on_close=stack.pop_all().close)
+def _stream(stack: contextlib.ExitStack, layer_id: str, root: int, chunks: Iterable[bytes]) -> TarStream:
+    """Returns a stream of ``chunks`` that closes everything on ``stack`` when it is closed."""
+    return TarStream(_whole(layer_id, root, chunks), on_close=stack.pop_all().close)
 
 
-def _whole(layer, root, chunks):
-    """``chunks``, then an error if the layer was removed or replaced while they were read: files would be missing."""
-    with named(layer):
+def _whole(layer_id: str, root: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields ``chunks``, then fails if the layer was removed or replaced meanwhile, as files would be missing."""
+    with translated(layer=layer_id):
         yield from chunks
         if not os.fstat(root).st_nlink:
             raise ChangedWhileRead("it was removed or replaced while it was being archived")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""The driver: the interface of Docker's overlay2, composed of the rooms beside this file.
+"""The driver: the interface of Docker's overlay2. It forwards to the modules beside it, and does nothing else.
 
 >>> from overlay2 import Driver
 >>> driver = Driver("/var/lib/overlay2")
@@ -14,103 +14,90 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+from typing import TYPE_CHECKING
 
-from . import mounts
+from . import diffs, mounts
 from .basedriver import BaseDriver
-from .diffs import Diffs
-from .home.layout import LINK_DIR
-from .linux import mountinfo
+
+if TYPE_CHECKING:
+    from .changes import Change
+    from .home.reading import WatchedDirectories
+    from .home.references import MountsElsewhere
+    from .linux.mountinfo import MountEntry
+    from .tar.stream import TarStream
 
 
 class Driver(BaseDriver):
-    """One home and its layers, in full: :class:`~.basedriver.BaseDriver`, and what tells of layers and mounts.
+    """One home and its layers: :class:`~.basedriver.BaseDriver`, with diffs and facts about mounts."""
 
-    Its parameters and errors are those of the base.
-    """
+    # Changes of a layer
 
-    def __init__(self, home, options=(), id_map=None, *, read_only=False, probe=True):
-        super().__init__(home, options, id_map, read_only=read_only, probe=probe)
-        self._diffs = Diffs(self._store, self.features, self.id_map, self._content, self._references, read_only)
+    def diff(self, id: str, parent: str = "", *, all_xattrs: bool = False) -> TarStream:
+        """Returns a tar of the layer's changes against ``parent``, as a readable binary file; moby's Diff.
 
-    # What a layer changes
-
-    def diff(self, id, parent="", *, all_xattrs=False):
-        """A tar of what the layer changes against ``parent``, as a readable binary file; moby's Diff.
-
-        The same layer gives the same bytes. Closing it early is fine. Where a mount is needed it lasts until the close.
+        The same layer gives the same bytes. Closing it early is fine. A mount that it needs lasts until the close.
 
         :param all_xattrs: archive every extended attribute but the overlay's own; else only ``security.capability``.
         :raises LayerNotFound: no such layer, or parent.
         """
-        self._require(id)
-        if parent:
-            self._require(parent)
-        return self._diffs.diff(id, parent, all_xattrs)
+        self._require_both(id, parent)
+        return diffs.diff(self.opened, id, parent, all_xattrs)
 
-    def diff_size(self, id, parent=""):
-        """Bytes the layer adds to ``parent`` (int), folders not counted; moby's DiffSize.
+    def diff_size(self, id: str, parent: str = "") -> int:
+        """Returns the bytes that the layer adds to ``parent``, directories not counted; moby's DiffSize.
 
         :raises LayerNotFound: no such layer, or parent.
         """
-        self._require(id)
-        if parent:
-            self._require(parent)
-        return self._diffs.diff_size(id, parent)
+        self._require_both(id, parent)
+        return diffs.diff_size(self.opened, id, parent)
 
-    def changes(self, id, parent=""):
-        """Changes of the layer against ``parent``: list of :class:`~.changes.Change`, sorted by path; moby's Changes.
+    def changes(self, id: str, parent: str = "") -> list[Change]:
+        """Returns the changes of the layer against ``parent``, sorted by path; moby's Changes.
 
         Against no parent everything is an ADD.
 
         :raises LayerNotFound: no such layer, or parent.
         """
+        self._require_both(id, parent)
+        return diffs.changes(self.opened, id, parent)
+
+    def _require_both(self, id: str, parent: str) -> None:
         self._require(id)
         if parent:
             self._require(parent)
-        return self._diffs.changes(id, parent)
 
     # All mounts and holders of the home
 
-    def recorded_holders(self):
-        """All references on record, borne out by the kernel or not: dict of id to a dict as of :meth:`holders`."""
-        return self._references.recorded()
+    def recorded_holders(self) -> dict[str, dict[str, int]]:
+        """Returns all references on record, whether the kernel agrees or not: id to a dict as of :meth:`holders`."""
+        return self.opened.references.recorded()
 
-    def mounted_layers(self):
-        """Ids of the layers that are mounted or held (list of str, sorted)."""
-        return sorted(set(self._references.active()) | set(self._references.held()))
+    def mounted_layers(self) -> list[str]:
+        """Returns the ids of the layers that are mounted or held, sorted."""
+        return sorted(set(self.opened.references.active()) | set(self.opened.references.held()))
 
-    def mount_plan(self, id, mount_label=""):
-        """How :meth:`get` would mount the layer: a :class:`~.mounts.MountPlan`, or None for one without parent.
+    def mount_plan(self, id: str, mount_label: str = "") -> mounts.MountPlan | None:
+        """Returns how :meth:`get` would mount the layer; None for a layer without parent.
 
         :raises LayerNotFound: no such layer.
         :raises LayerDamaged: its ``lower`` file is empty.
-        :raises MountError: it can't be mounted by any means.
+        :raises MountError: it cannot be mounted by any means.
         """
         self._require(id)
-        links = self._store.lower_links(id)
+        store = self.opened.store
+        links = store.files(id).lower_links
         if not links:
             return None
-        return mounts.plan(self.home, id, links, self._store.committed(id), self.features, mount_label)
+        return mounts.plan(self.home, id, links, store.committed(id), self.features, mount_label)
 
-    def mount_table(self):
-        """What the kernel has mounted below the home: list of :class:`~.linux.mountinfo.MountEntry`."""
-        return mountinfo.mounts(below=os.path.realpath(self.home))
+    def mount_table(self) -> list[MountEntry]:
+        """Returns everything that the kernel has mounted below the home."""
+        return self.opened.references.mount_table()
 
-    def mount_tables_elsewhere(self):
-        """The same of every other mount namespace that this process may look into and that has something there.
+    def mount_tables_elsewhere(self) -> list[MountsElsewhere]:
+        """Returns the same for every other mount namespace that may be looked into and has something mounted there."""
+        return self.opened.references.mount_tables_elsewhere()
 
-        :returns: dict of (namespace's inode, a process in it), both int, to a list as of :meth:`mount_table`.
-        """
-        found = {}
-        for namespace, process in mountinfo.other_namespaces().items():
-            with contextlib.suppress(OSError):  # the process ended, or is not ours to look at
-                entries = mountinfo.mounts(process, below=os.path.realpath(self.home))
-                if entries:
-                    found[namespace, process] = entries
-        return found
-
-    def watched_folders(self):
-        """Folders (list of str) to watch, as with inotify(7): their entries come and go as layers and holders do."""
-        return [self.home, os.path.join(self.home, LINK_DIR), self._runtime.holders_dir]
+    def watched_directories(self) -> WatchedDirectories:
+        """Returns the directories to watch for changes of layers, links and holders, as with inotify(7)."""
+        return self.opened.watched_directories()

@@ -8,8 +8,15 @@ would act differently; the wording lives where the error is raised.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterator
+
+ErrorClass = TypeVar("ErrorClass", bound="Overlay2Error")
 
 
 class Overlay2Error(Exception):
@@ -18,19 +25,25 @@ class Overlay2Error(Exception):
     What these name may hold any bytes but NUL and ``/``: all texts are made :func:`printable`.
 
     :param message: what went wrong, without a full stop.
-    :param layer: id of the layer concerned (str), if one is.
-    :param path: the file or folder concerned (str or bytes), if one is.
+    :param layer: id of the layer concerned, if any.
+    :param path: the file or directory concerned, if any.
     :param remedy: what the user can do about it, as an instruction.
     """
 
-    def __init__(self, message, layer=None, path=None, remedy=None):
+    def __init__(
+        self,
+        message: str,
+        layer: str | None = None,
+        path: str | bytes | None = None,
+        remedy: str | None = None,
+    ) -> None:
         self.message = printable(message)
         super().__init__(self.message)
         self.layer = layer
         self.path = None if path is None else printable(path)
         self.remedy = None if remedy is None else printable(remedy)
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = self.message
         if self.layer:
             text = "layer %s: %s" % (printable(self.layer), text)
@@ -50,7 +63,7 @@ class InvalidLayerId(OptionError):
 
 
 class NotSupported(Overlay2Error):
-    """This host or file system cannot do what the driver needs (the seed's ErrNotSupported)."""
+    """This host or file system cannot do what the driver needs (moby's ErrNotSupported)."""
 
 
 class DTypeNotSupported(NotSupported):
@@ -59,10 +72,6 @@ class DTypeNotSupported(NotSupported):
 
 class QuotaNotSupported(NotSupported):
     """Project quota is not available on the backing file system (quota.ErrQuotaNotSupported)."""
-
-
-class QuotaNotFound(Overlay2Error):
-    """No project quota is known for the folder (quota.errQuotaNotFound)."""
 
 
 class HomeNotFound(Overlay2Error, FileNotFoundError):
@@ -136,8 +145,8 @@ class ChangedWhileRead(Overlay2Error):
     """A file shrank or vanished while it was being archived, so the stream can't be whole."""
 
 
-def printable(name):
-    """Text of a file name for messages: bytes are decoded, undecodable ones and control characters escaped."""
+def printable(name: object) -> str:
+    """Returns a file name as text for messages: bytes are decoded, undecodable ones and control characters escaped."""
     if isinstance(name, bytes):
         name = os.fsdecode(name)
     name = str(name).encode("utf-8", "backslashreplace").decode("utf-8")
@@ -155,11 +164,44 @@ HINTS = {
 }
 
 
-def from_os_error(cls, message, error, layer=None, path=None):
-    """Build a ``cls`` (an :class:`Overlay2Error` class) out of an OSError, keeping the kernel's words.
+def from_os_error(
+    cls: type[ErrorClass], message: str, error: OSError, layer: str | None = None, path: str | bytes | None = None
+) -> ErrorClass:
+    """Builds a driver error of a class from an OSError, keeping the kernel's words.
 
-    :param error: the OSError; its path is used where ``path`` is None.
+    :param error: its path is used if ``path`` is None.
     :returns: the exception, to be raised ``from error``.
     """
     where = path if path is not None else error.filename
-    return cls("%s: %s" % (message, error.strerror or error), layer=layer, path=where, remedy=HINTS.get(error.errno))
+    return cls(
+        "%s: %s" % (message, error.strerror or error), layer=layer, path=where, remedy=HINTS.get(error.errno or 0)
+    )
+
+
+@contextlib.contextmanager
+def translated(
+    message: str = "the file system refused",
+    cls: type[Overlay2Error] = Overlay2Error,
+    *,
+    layer: str | None = None,
+    path: str | None = None,
+    shown: Callable[[str], str] | None = None,
+) -> Iterator[None]:
+    """Turns an OSError from within into a driver error, and says which layer any driver error from within is about.
+
+    :param cls: the driver error to raise.
+    :param path: the path to name; None for the one that the OSError names.
+    :param shown: returns how to show a path, for one that is about to change its place.
+    """
+    try:
+        yield
+    except Overlay2Error as error:
+        error.layer = error.layer or layer
+        if shown is not None and error.path is not None:
+            error.path = shown(error.path)
+        raise
+    except OSError as error:
+        where = path if path is not None or error.filename is None else os.fsdecode(error.filename)
+        if shown is not None and where is not None:
+            where = shown(where)
+        raise from_os_error(cls, message, error, layer=layer, path=where) from error

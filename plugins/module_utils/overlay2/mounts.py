@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional, Tuple
 
 from .errors import MountError, from_os_error
 from .home.layout import DIFF, MERGED, WORK
-from .linux import fs, kernel, mount, mountinfo, overlayfs
+from .linux import fs, mount, overlayfs
 
 log = logging.getLogger("overlay2")
 
@@ -165,61 +165,6 @@ def _options(planned, features, name):
         yield "workdir", name(planned.work)
     if planned.label:
         yield "context", planned.label
-
-
-def shows_overlay(target):
-    """Whether an overlay's files are to be seen at ``target`` (bool): in one call, for those who are about to unmount.
-
-    So it is where one is mounted; in a home that lies on an overlay itself also where none is.
-    """
-    try:
-        return fs.magic(target) == fs.OVERLAYFS_MAGIC
-    except OSError:
-        return False
-
-
-def is_mounted(target, strict=False):
-    """Whether an overlay is mounted exactly at ``target`` (bool): the kernel's word, not that of a file.
-
-    :param strict: for those who would mount or unmount there.
-    :raises MountError: ``strict``, and something else is mounted there.
-    """
-    try:
-        mounted = fs.is_mount_point(target)
-        is_overlay = mounted and fs.magic(target) == fs.OVERLAYFS_MAGIC
-    except FileNotFoundError:  # unmounted and removed between the two questions
-        return False
-    except PermissionError:
-        mounted = None
-    if mounted is None:  # a kernel before 5.8, or a reader who may not look there: the mount table is open to all
-        real = os.path.realpath(target)
-        kinds = [entry.fs_type for entry in mountinfo.mounts(below=real) if entry.mount_point == real]
-        mounted, is_overlay = bool(kinds), kinds[-1:] == ["overlay"]
-    if not mounted:
-        return False
-    if strict and not is_overlay:
-        raise MountError(
-            "something that is no overlay is mounted on its merged folder",
-            path=target,
-            remedy="Unmount it: umount %s" % target,
-        )
-    return is_overlay
-
-
-def mounted_in_namespace(namespace, target):
-    """A process (pid, int) in whose mount namespace, of inode ``namespace``, ``target`` is mounted; None for none."""
-    if not namespace or namespace == kernel.mount_namespace():
-        return None
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            if os.stat("/proc/%s/ns/mnt" % name).st_ino == namespace:
-                # All processes of a namespace see the same table.
-                return int(name) if mountinfo.mounts(name, below=target) else None
-        except OSError:
-            continue
-    return None
 
 
 def unmount(layer, target, lazy=True):

@@ -25,9 +25,7 @@ from . import owners
 from .errors import EngineRunning, Overlay2Error, from_os_error
 from .foreign import standstill
 from .home.layout import LINK_DIR
-from .home.locks import RuntimeState
 from .home.staging import sync_folder
-from .home.store import Store
 from .owners import mounted
 from .tree import remove_tree, tree_size
 
@@ -76,13 +74,13 @@ def plan(driver, report=None, sizes=True):
     :raises OSError: the home can't be listed.
     """
     report = owners.resolve(driver) if report is None else report
-    store = Store(driver.home)
+    store = driver.opened.store
     candidates, kept = [], []
     for ownership in report.unowned():
         if ownership.certainty != owners.CERTAIN:
             kept.append(Kept(ownership.layer, _doubt(report, ownership)))
             continue
-        path = store.path(ownership.layer)
+        path = store.at(ownership.layer)
         size = _size(path) if sizes else None
         candidates.append(Candidate(ownership.layer, path, size, ownership.reason, ownership.evidence))
     candidates.sort(key=lambda candidate: (-_depth(store, candidate.layer), candidate.layer))
@@ -126,8 +124,8 @@ class _Remover:
 
     def __init__(self, driver):
         self._home = driver.home
-        self._store = Store(driver.home)
-        self._runtime = RuntimeState(driver.home)
+        self._store = driver.opened.store
+        self._runtime = driver.opened.runtime
         report = owners.resolve(driver)
         self._garbage = {each.layer: each for each in report.unowned() if each.certainty == owners.CERTAIN}
         self._mount_records = []
@@ -138,7 +136,7 @@ class _Remover:
         names, found = self._store.links(), {}
         for other in self._store.ids():
             with contextlib.suppress(Overlay2Error):
-                for link in self._store.lower_links(other):
+                for link in self._store.files(other).lower_links:
                     found.setdefault(names.get(link[len(LINK_DIR) + 1 :]), set()).add(other)
         return found
 
@@ -160,11 +158,11 @@ class _Remover:
     def _remove(self, layer, ownership):
         removing = self._withdraw_record(ownership)
         with contextlib.suppress(Overlay2Error, FileNotFoundError):
-            link = self._store.link(layer)
+            link = self._store.files(layer).link
             path = os.path.join(self._home, LINK_DIR, link)
             if os.readlink(path).startswith("../%s/" % layer):
                 os.unlink(path)
-        remove_tree(self._store.path(layer))
+        remove_tree(self._store.at(layer))
         sync_folder(self._home)
         if removing is not None:
             shutil.rmtree(removing)
@@ -203,7 +201,7 @@ def _content(path):
 
 def _depth(store, layer):
     try:
-        return len(store.lower_links(layer))
+        return len(store.files(layer).lower_links)
     except Overlay2Error:
         return 0
 

@@ -24,10 +24,8 @@ from . import health, owners
 from .errors import InvalidLayerId, Overlay2Error, from_os_error
 from .foreign import standstill
 from .health.states import state_of
-from .home.layout import STAGING, check_id
-from .home.locks import RuntimeState
-from .home.staging import Staging, sync_folder, write_new
-from .home.store import Store
+from .home.layout import check_id
+from .home.staging import sync_folder, write_new
 from .owners import mounted
 
 _FILE = re.compile(r"file ([0-7]{4}): (.*)", re.DOTALL)
@@ -75,7 +73,7 @@ def perform(driver, steps):
     :raises EngineRunning: another engine's home, and it is at work.
     :raises Overlay2Error: the file system refused; steps before that one are made.
     """
-    runtime = RuntimeState(driver.home)
+    runtime = driver.opened.runtime
     done = []
     if not steps:
         return done
@@ -83,8 +81,8 @@ def perform(driver, steps):
         for step in sorted(steps, key=_order):
             try:
                 with _locked(runtime, step.layer):
-                    if state_of(step.path) == step.before and not _in_use(driver.home, step):
-                        _make(driver.home, step)
+                    if state_of(step.path) == step.before and not _in_use(driver.opened, step):
+                        _make(driver.opened, step)
                         done.append(step)
             except OSError as error:
                 if isinstance(error, Overlay2Error):
@@ -112,16 +110,16 @@ def _locked(runtime, layer):
 
 def _in_use(home, step):
     """Whether a folder that is to go is a mount point in some mount namespace (bool): the kernel would unmount it."""
-    if step.after or not step.before.startswith("folder") or os.path.dirname(step.path) == os.path.join(home, STAGING):
+    if step.after or not step.before.startswith("folder") or os.path.dirname(step.path) == home.staging.folder:
         return False
-    found = mounted.uses(home, (step.layer,), Store(home).links())
+    found = mounted.uses(home.path, (step.layer,), home.store.links())
     return bool(found.layers or found.hidden)
 
 
 def _make(home, step):
     folder = os.path.dirname(step.path)
-    if folder == os.path.join(home, STAGING):
-        Staging(Store(home), (0, 0), durable=True).sweep()
+    if folder == home.staging.folder:
+        home.staging.sweep()
         return
     if not step.after:
         _remove(step.path)

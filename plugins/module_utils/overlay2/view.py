@@ -21,7 +21,6 @@ from typing import NamedTuple, Optional, Tuple
 from .changes import ChangeKind, LowerView, NotComparable, Place, differs, listing, lstat
 from .errors import LayerDamaged, Overlay2Error, from_os_error
 from .home.layout import check_id
-from .home.store import Store
 from .linux import beneath, fs, xattr
 from .linux.overlayfs import is_whiteout
 
@@ -90,12 +89,12 @@ def chain_view(driver, layer):
     :raises Overlay2Error: the kernel refused, a missing right for example.
     """
     check_id(layer)
-    store = Store(driver.home)
+    store = driver.opened.store
     with contextlib.ExitStack() as stack:
         roots = {_open_own(stack, store, layer): layer}
         problems = []
         try:
-            links = store.lower_links(layer)
+            links = store.files(layer).lower_links
         except LayerDamaged as error:
             links = ()
             problems.append(error.message)

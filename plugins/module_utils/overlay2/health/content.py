@@ -14,7 +14,6 @@ import os
 from ..digests import digest_of
 from ..errors import Overlay2Error
 from ..home.layout import DIFF, RECORD, LayerRecord
-from ..home.store import Store
 from ..owners import containers_storage, dockerd
 from ..owners.files import Unreadable, json_of, names_in, text_of
 from ..tree import walk
@@ -34,7 +33,7 @@ def check(home, driver, dialect, progress):
         if progress is not None:
             progress(layer)
         yield from _by_frame(home.layers[layer], expected, frame)
-    store = Store(home.path)
+    store = driver.opened.store
     for layer in home.layers.values():
         if RECORD in layer.entries and layer.lowers is not None:
             record = _record(store, layer.id)
@@ -46,7 +45,7 @@ def check(home, driver, dialect, progress):
 
 def _record(store, layer):
     try:
-        return store.record(layer)
+        return store.files(layer).record
     except Overlay2Error:
         return LayerRecord()
 

@@ -9,7 +9,7 @@ import stat
 
 from ..errors import Overlay2Error
 from ..home.layout import COMMITTED, DIFF, LOWER, MERGED, RECORD, WORK, LayerRecord
-from ..home.store import Store
+from ..home.store import GraphDriverStore
 from .findings import Finding, Step
 from .states import file_state, folder_state, state_of
 
@@ -35,7 +35,7 @@ def check(home, ownership):
     for other in home.others:
         if not (dialect == "containers-storage" and other.id in _ENGINES_OWN):
             yield from _no_layer(other)
-    store = Store(home.path)
+    store = GraphDriverStore(home.path)
     for layer in home.layers.values():
         yield from _diff(layer)
         yield from _work(layer, dialect)
@@ -150,7 +150,7 @@ def _record(store, layer):
     if RECORD not in layer.entries:
         return
     try:
-        content = store.read(layer.id, RECORD)
+        content = store.files(layer.id).content(RECORD)
     except Overlay2Error:
         content = b""
     if content is not None and LayerRecord.decode(content) == LayerRecord():

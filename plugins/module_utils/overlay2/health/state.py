@@ -73,7 +73,7 @@ def _mounts(home):
 
 
 def _holders(home, driver):
-    folder = driver.watched_folders()[-1]
+    folder = driver.opened.runtime.holders_dir
     for layer, counts in driver.recorded_holders().items():
         path = os.path.join(folder, layer)
         held_by = ", ".join(sorted(name or "anonymous" for name in counts))

@@ -15,11 +15,12 @@ import errno
 import json
 import logging
 import os
-from typing import Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Tuple
 
-from ..errors import Overlay2Error, from_os_error
+from ..errors import translated
 from ..linux import kernel
 from .layout import read_small
+from .locks import RuntimeState
 
 log = logging.getLogger("overlay2")
 
@@ -28,30 +29,32 @@ ANONYMOUS = ""
 
 
 class Record(NamedTuple):
-    """What is written down about one layer's references."""
+    """The references to one layer."""
 
     #: Holder name to count; a named holder counts once.
     counts: Dict[str, int]
-    #: Inode of the mount namespace in which the mount was made; 0 where unknown.
+    #: Inode of the mount namespace in which the mount was made; 0 if unknown.
     mount_namespace: int = 0
-    #: The mount is another program's, such as a running container's of dockerd: not ours to take away.
+    #: The mount belongs to another program, such as a running container of dockerd, and is not taken away.
     borrowed: bool = False
     #: Device numbers of the layer's overlays that were detached while processes used them.
     detached: Tuple[int, ...] = ()
+    #: Where the layer is mounted; "" if that is not recorded.
+    mount_point: str = ""
 
     @property
-    def total(self):
-        """The layer's reference count (int)."""
+    def total(self) -> int:
+        """The layer's reference count."""
         return sum(self.counts.values())
 
-    def taken(self, holder):
-        """This record with one more reference of ``holder`` (a named one counts at most once)."""
+    def taken(self, holder: str) -> Record:
+        """Returns this record with one more reference of ``holder`` (a named one counts at most once)."""
         counts = dict(self.counts)
         counts[holder] = counts.get(holder, 0) + 1 if holder == ANONYMOUS else 1
         return self._replace(counts=counts)
 
-    def dropped(self, holder):
-        """This record with one reference of ``holder`` less; unchanged where it has none."""
+    def dropped(self, holder: str) -> Record:
+        """Returns this record with one reference of ``holder`` less; unchanged if it has none."""
         counts = dict(self.counts)
         left = counts.pop(holder, 0) - 1
         if left > 0:
@@ -63,22 +66,19 @@ NOBODY = Record({})
 
 
 class Holders:
-    """The reference records of one home.
+    """The reference records of one home, in its runtime directory, which need not exist for reading."""
 
-    :param folder: where they lie (str); it need not exist for reading.
-    """
-
-    def __init__(self, folder):
-        self._folder = folder
+    def __init__(self, runtime: RuntimeState) -> None:
+        self._runtime = runtime
         self._boot_id = kernel.boot_id()
 
-    def read(self, layer):
-        """The layer's :class:`Record`; :data:`NOBODY` where there is none of this boot, or none that we may read."""
-        path = "%s/%s" % (self._folder, layer)
+    def read(self, layer_id: str) -> Record:
+        """Returns the layer's record; :data:`NOBODY` if there is none of this boot, or none that may be read."""
+        path = "%s/%s" % (self._runtime.holders_dir, layer_id)
         try:
             content = _content(path)
         except PermissionError as error:
-            log.warning("can't tell who holds layer %s: %s", layer, error)
+            log.warning("can't tell who holds layer %s: %s", layer_id, error)
             return NOBODY
         if content is None:
             return NOBODY
@@ -86,22 +86,26 @@ class Holders:
             record = json.loads(content)
             if record["boot_id"] != self._boot_id:
                 return NOBODY
-            counts = {str(name): int(count) for name, count in record["holders"].items() if int(count) > 0}
-            detached = tuple([int(device) for device in record.get("detached", ())])
-            return Record(counts, int(record["mount_namespace"]), bool(record.get("borrowed")), detached)
+            return Record(
+                {str(name): int(count) for name, count in record["holders"].items() if int(count) > 0},
+                int(record["mount_namespace"]),
+                bool(record.get("borrowed")),
+                tuple([int(device) for device in record.get("detached", ())]),
+                str(record.get("mount_point", "")),
+            )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log.warning("ignoring the unreadable reference record %s: %s", path, error)
             return NOBODY
 
-    def write(self, layer, record):
-        """Replace the layer's record; an empty one is removed. The caller holds the layer's lock.
+    def write(self, layer_id: str, record: Record) -> None:
+        """Replaces the layer's record; an empty one is removed. The caller holds the layer's lock.
 
-        :raises Overlay2Error: it can't be written; the old one is still there.
+        :raises Overlay2Error: it cannot be written; the old one is still there.
         """
         if not record.counts and not record.detached:
-            self.forget(layer)
+            self.forget(layer_id)
             return
-        values = {
+        values: dict[str, Any] = {
             "boot_id": self._boot_id,
             "mount_namespace": record.mount_namespace,
             "borrowed": record.borrowed,
@@ -109,22 +113,21 @@ class Holders:
         }
         if record.detached:
             values["detached"] = record.detached
+        if record.mount_point:
+            values["mount_point"] = record.mount_point
         text = json.dumps(values)
-        path = "%s/%s" % (self._folder, layer)
-        try:
+        path = "%s/%s" % (self._runtime.holders_dir, layer_id)
+        with translated("its holders cannot be recorded", layer=layer_id, path=self._runtime.holders_dir):
             try:
                 os.symlink(text, path)
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENAMETOOLONG):
                     raise
                 self._replace(text, path)
-        except OSError as error:
-            message = "who holds it can't be written down"
-            raise from_os_error(Overlay2Error, message, error, layer=layer, path=self._folder) from error
 
-    def _replace(self, text, path):
+    def _replace(self, text: str, path: str) -> None:
         # Its own name would be too long with a suffix; pid and object id tell threads and processes apart.
-        temporary = "%s/holder-%d-%x" % (os.path.dirname(self._folder), os.getpid(), id(text))
+        temporary = "%s/holder-%d-%x" % (self._runtime.path, os.getpid(), id(text))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)  # of a process that was killed here
         try:
@@ -141,28 +144,36 @@ class Holders:
                 os.unlink(temporary)
             raise
 
-    def forget(self, layer):
-        """Remove the layer's record, if there is one. The caller holds the layer's lock."""
+    def forget(self, layer_id: str) -> None:
+        """Removes the layer's record, if there is one. The caller holds the layer's lock."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink("%s/%s" % (self._folder, layer))
+            os.unlink("%s/%s" % (self._runtime.holders_dir, layer_id))
 
-    def names(self):
-        """Ids of the layers with a record, of this boot or not (list of str, sorted)."""
+    def names(self) -> list[str]:
+        """Returns the ids of the layers with a record, of this boot or not, sorted."""
         try:
-            return sorted(os.listdir(self._folder))
+            return sorted(os.listdir(self._runtime.holders_dir))
         except FileNotFoundError:
             return []
         except PermissionError as error:
             log.warning("can't tell which layers are held: %s", error)
             return []
 
-    def held(self):
-        """Ids of the layers with a record of this boot that we may read (list of str, sorted)."""
+    def held(self) -> list[str]:
+        """Returns the ids of the layers with a readable record of this boot, sorted."""
         return [name for name in self.names() if self.read(name).counts]
 
 
-def _content(path):
-    """What a record says (str or bytes); None where there is none."""
+def describe(counts: dict[str, int]) -> str:
+    """Returns the holders of a count as text, such as ``web, ansible, 2 anonymous``."""
+    names = [name for name in sorted(counts) if name != ANONYMOUS]
+    if counts.get(ANONYMOUS):
+        names.append("%d anonymous" % counts[ANONYMOUS])
+    return ", ".join(names) or "nobody"
+
+
+def _content(path: str) -> str | bytes | None:
+    """Returns the text of a record; None if there is none."""
     try:
         return os.readlink(path)
     except FileNotFoundError:

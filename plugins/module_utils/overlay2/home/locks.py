@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 import re
@@ -29,11 +28,11 @@ log = logging.getLogger("overlay2")
 RUN_ROOT_VARIABLE = "OVERLAY2_RUN_ROOT"
 
 
-def run_root():
-    """The folder of all runtime state (str): ``/run/overlay2``, or the user's own where that is not ours to write.
+def run_root() -> str:
+    """Returns the directory of all runtime state: ``/run/overlay2``, or the user's own if that is not writable.
 
     ``OVERLAY2_RUN_ROOT`` comes first; without root, or in a user namespace, ``$XDG_RUNTIME_DIR/overlay2``, then
-    ``/run/user/<uid>/overlay2``, then a private folder beside other temporary files.
+    ``/run/user/<uid>/overlay2``, then a private directory beside other temporary files.
     """
     override = os.environ.get(RUN_ROOT_VARIABLE)
     if override:
@@ -51,8 +50,8 @@ def run_root():
     return os.path.join(tempfile.gettempdir(), "overlay2-run-%d" % uid)
 
 
-def _outer_uid():
-    """This process's uid as the parent user namespace sees it."""
+def _outer_uid() -> int:
+    """Returns this process's uid as the parent user namespace sees it."""
     uid = os.geteuid()
     fields = kernel.uid_map()
     if len(fields) == 3:
@@ -62,78 +61,113 @@ def _outer_uid():
     return uid
 
 
-def state_name(home):
-    """Folder name of a home's runtime state (str): its real path made readable, and a digest that makes it unique."""
+def state_name(home: str) -> str:
+    """Returns the directory name of a home's runtime state: its real path made readable, and its device and inode.
+
+    Device and inode identify the home: a bind mount is another path to the same home, and shares its locks and
+    references. They come last, in hexadecimal.
+
+    :raises OSError: the home cannot be looked at.
+    """
     real = os.path.realpath(home)
-    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:12]
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", real).strip("-.")[-80:]
-    return "%s-%s" % (readable or "root", digest)
+    info = os.stat(real)
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", real)[-80:].strip("-.")
+    return "%s-%x-%x" % (readable or "root", info.st_dev, info.st_ino)
 
 
 class RuntimeState:
-    """The runtime folder of one home, made when it is first written to.
+    """The runtime directory of one home, made when it is first written to.
 
-    :param home: the home (str); its real path decides the folder.
+    :raises OSError: the home cannot be looked at.
     """
 
-    def __init__(self, home):
+    def __init__(self, home: str) -> None:
         self._home = home
-        self.path = os.path.join(run_root(), state_name(home))
-        self.holders_dir = os.path.join(self.path, "holders")
-        self._locks_dir = os.path.join(self.path, "locks")
-        self._home_lock = os.path.join(self.path, "home.lock")
-        self._made = False
+        self._root = run_root()
+        self._name = state_name(home)
+        #: The directory, once it is known to exist.
+        self._made = ""
 
-    def make(self):
-        """Make the folders, private to their owner.
+    @property
+    def path(self) -> str:
+        """The directory. It need not exist yet, and may bear the name of another path to the same home."""
+        return self._made or os.path.join(self._root, self._existing_name() or self._name)
 
-        :raises NotSupported: they can't be made, or somebody else owns them.
+    @property
+    def holders_dir(self) -> str:
+        """The directory of the holder records."""
+        return self.path + "/holders"
+
+    def _existing_name(self) -> str | None:
+        try:
+            names = os.listdir(self._root)
+        except OSError:
+            return None
+        identity = self._name.rsplit("-", 2)[1:]
+        return next((name for name in sorted(names) if name.rsplit("-", 2)[1:] == identity), None)
+
+    def make(self) -> None:
+        """Makes the directories, private to their owner.
+
+        :raises NotSupported: they cannot be made, or belong to somebody else.
         """
         if self._made:
             return
         try:
-            for folder in (os.path.dirname(self.path), self.path, self.holders_dir, self._locks_dir):
-                os.makedirs(folder, mode=0o700, exist_ok=True)
-            _refuse_foreign(self.path)
+            os.makedirs(self._root, mode=0o700, exist_ok=True)
+            # Two processes may come by two paths: the first name that is made is the one for both.
+            root = _lock(self._root, fcntl.LOCK_EX, "the runtime folder", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                path = self.path
+                for directory in (path, path + "/holders", path + "/locks"):
+                    os.makedirs(directory, mode=0o700, exist_ok=True)
+            finally:
+                unlock(root)
+            _refuse_foreign(path)
             if RUN_ROOT_VARIABLE not in os.environ:
-                # The last resort lies where everybody may make folders.
-                _refuse_foreign(os.path.dirname(self.path))
+                # The last resort lies where everybody may make directories.
+                _refuse_foreign(self._root)
         except OSError as error:
             raise from_os_error(NotSupported, "the runtime folder can't be made", error, path=self.path) from error
-        self._made = True
+        self._made = path
 
-    def scratch(self):
-        """A folder (str) for short-lived files of this home's readers, made if it is missing."""
+    def scratch(self) -> str:
+        """Returns a directory for short-lived files of this home's readers, made if it is missing."""
         self.make()
         return self.path
 
-    def home_lock(self, shared=False):
-        """Hold the home's lock (a context manager); ``shared`` for those who only need its structure to stand still."""
-        return _Lock(self, self._home_lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, "the home")
+    def home_lock(self, shared: bool = False) -> _Lock:
+        """Returns a context manager that holds the home's lock.
 
-    def layer_lock(self, layer):
-        """Hold a layer's lock (a context manager), for whatever changes it, its mount or its references.
-
-        The lock's file goes with the layer: where there is none in the end, it is removed.
+        :param shared: for callers that only need the home's structure to stand still.
         """
-        return _LayerLock(self, "%s/%s" % (self._locks_dir, layer), "%s/%s" % (self._home, layer), layer)
+        return _Lock(self, "home.lock", fcntl.LOCK_SH if shared else fcntl.LOCK_EX, "the home")
 
-    def locked(self, path, mode, what):
-        """Lock the file at ``path``, which is made where it is missing.
+    def layer_lock(self, layer_id: str) -> _Lock:
+        """Returns a context manager that holds a layer's lock, for changes of the layer, its mount or its references.
+
+        The lock's file goes with the layer: if the layer is gone at the end, the file is removed.
+        """
+        return _LayerLock(self, "locks/%s" % layer_id, "%s/%s" % (self._home, layer_id), layer_id)
+
+    def locked(self, name: str, mode: int, what: str) -> tuple[int, str]:
+        """Locks a file of the directory, which is made if it is missing.
 
         :param mode: ``LOCK_SH`` or ``LOCK_EX``.
-        :param what: what is locked, for people.
-        :returns: its descriptor (int), for :func:`unlock`.
-        :raises Overlay2Error: it can't be locked.
+        :param what: the name of the lock in messages.
+        :returns: a descriptor for :func:`unlock`, and the file's path.
+        :raises Overlay2Error: it cannot be locked.
         """
         self.make()
+        path = "%s/%s" % (self._made, name)
         try:
             try:
-                return _lock(path, mode, what)
-            except FileNotFoundError:  # somebody tidied up the folder under a process that runs for long
-                self._made = False
+                return _lock(path, mode, what), path
+            except FileNotFoundError:  # somebody tidied up the directory under a process that runs for long
+                self._made = ""
                 self.make()
-                return _lock(path, mode, what)
+                path = "%s/%s" % (self._made, name)
+                return _lock(path, mode, what), path
         except OSError as error:
             if isinstance(error, Overlay2Error):
                 raise
@@ -143,55 +177,56 @@ class RuntimeState:
 class _Lock:
     """A lock that is held for the length of a ``with`` block."""
 
-    # Written as a class, as each mount takes three of them: as generators they would be a tenth of its processor time.
+    # A class, as each mount takes three of them: as generators they would cost a tenth of its processor time.
 
-    def __init__(self, runtime, path, mode, what):
-        self._runtime, self._path, self._mode, self._what = runtime, path, mode, what
-        self._descriptor = -1
+    def __init__(self, runtime: RuntimeState, name: str, mode: int, what: str) -> None:
+        self._runtime, self._name, self._mode, self._what = runtime, name, mode, what
+        self._descriptor, self._path = -1, ""
 
-    def __enter__(self):
-        self._descriptor = self._runtime.locked(self._path, self._mode, self._what)
+    def __enter__(self) -> None:
+        self._descriptor, self._path = self._runtime.locked(self._name, self._mode, self._what)
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         unlock(self._descriptor)
 
 
 class _LayerLock(_Lock):
     """A layer's lock.
 
-    :param folder: the layer's (str).
+    :param directory: the layer's.
     """
 
-    def __init__(self, runtime, path, folder, layer):
-        super().__init__(runtime, path, fcntl.LOCK_EX, "layer %s" % layer)
-        self._folder = folder
+    def __init__(self, runtime: RuntimeState, name: str, directory: str, layer_id: str) -> None:
+        super().__init__(runtime, name, fcntl.LOCK_EX, "layer %s" % layer_id)
+        self._directory = directory
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         try:
-            if not os.path.lexists(self._folder):
+            if not os.path.lexists(self._directory):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path)
         finally:
             super().__exit__()
 
 
-def _refuse_foreign(folder):
-    info = os.stat(folder, follow_symlinks=False)
+def _refuse_foreign(directory: str) -> None:
+    info = os.stat(directory, follow_symlinks=False)
     if info.st_uid != os.geteuid() or not stat.S_ISDIR(info.st_mode):
         raise NotSupported(
             "the runtime folder belongs to uid %d" % info.st_uid,
-            path=folder,
+            path=directory,
             remedy="Point %s at a folder of your own" % RUN_ROOT_VARIABLE,
         )
 
 
-def _lock(path, mode, what):
-    """Lock the file at ``path`` and return its descriptor.
+def _lock(path: str, mode: int, what: str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """Locks the file at ``path`` and returns its descriptor.
 
-    A lock file is removed with its layer, by who holds it. So the lock counts only if the file still has a name.
+    A lock file is removed with its layer, by the process that holds it. So a lock counts only if its file still has a
+    name.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
         try:
             flock(descriptor, mode, what)
             if os.fstat(descriptor).st_nlink:
@@ -202,8 +237,8 @@ def _lock(path, mode, what):
         os.close(descriptor)
 
 
-def flock(descriptor, mode, what):
-    """flock(2) that says in the log when it has to wait."""
+def flock(descriptor: int, mode: int, what: str) -> None:
+    """flock(2) that logs when it has to wait."""
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -211,8 +246,8 @@ def flock(descriptor, mode, what):
         fcntl.flock(descriptor, mode)
 
 
-def unlock(descriptor):
-    """Let go of a lock and close its descriptor. A process forked meanwhile has a copy, and would keep the lock."""
+def unlock(descriptor: int) -> None:
+    """Releases a lock and closes its descriptor. A process forked meanwhile has a copy, and would keep the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:

@@ -1,42 +1,112 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-# Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""How a home is read, whichever engine's format it has."""
+"""How a home is read, whichever engine's format it has.
+
+View, owners, health and the inspector know a home through :class:`LayerReader` only. The graph drivers' format
+(:class:`~.store.GraphDriverStore`) is its first implementation; a snapshotter of containerd, which keeps parents in a
+database and files in ``snapshots/<n>/fs``, has no ``l/``, ``link`` or ``lower`` and fits the same interface.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Iterable, Iterator, NamedTuple, Optional, Protocol, Tuple
 
 
 class Layer(NamedTuple):
-    """One layer of a home, as its files tell."""
+    """One layer of a home, as recorded there."""
 
-    #: The layer's folder name.
+    #: The name of the layer's directory.
     id: str
-    #: Id of the layer it stands on; "" for none, None where the link to it is broken.
+    #: Id of the layer it stands on; "" for none, None if the link to it is broken.
     parent: Optional[str]
-    #: Ids of the lower layers, uppermost first; a broken link shows as its ``l/...`` name.
+    #: Ids of the lower layers, uppermost first; a broken link appears as its ``l/...`` name.
     lower: Tuple[str, ...]
     #: The same as written in the ``lower`` file.
     lower_links: Tuple[str, ...]
-    #: Its own name in ``l/``; "" where the ``link`` file is missing or empty.
+    #: Its own name in ``l/``; "" if the ``link`` file is missing or empty.
     link: str
     #: It has been a parent, so it is mounted read-only.
     committed: bool
-    #: Made for writing; None where nobody wrote that down (made by another program).
+    #: Created for writing; None if that is not recorded (the layer was made by another program).
     read_write: Optional[bool] = None
     #: ``sha256:...`` of the uncompressed tar that was applied, where known.
     diff_id: Optional[str] = None
     #: Project quota (``quota.QuotaUsage``), where there is one.
     quota: Optional[Any] = None
-    #: What is wrong with it, in plain sentences.
+    #: Everything wrong with it, in plain sentences.
     problems: Tuple[str, ...] = ()
-    #: Who keeps the layer, as named by whoever created it; None where that is not recorded.
+    #: Who keeps the layer, as named by its creator; None if that is not recorded.
     owner: Optional[str] = None
-    #: Bytes of its own content, where that was recorded and nobody writes to the layer.
+    #: Bytes of its own content, if recorded and the layer is not for writing.
     size: Optional[int] = None
 
     @property
-    def depth(self):
-        """Number of layers below it (int)."""
+    def depth(self) -> int:
+        """Number of layers below it."""
         return len(self.lower_links)
+
+
+class WatchedDirectories(NamedTuple):
+    """Directories whose entries come and go as layers and holders do, for inotify(7)."""
+
+    #: Entries are layers.
+    layers: str
+    #: Entries are the layers' link names; "" in a format without links.
+    links: str
+    #: Entries are holder records.
+    holders: str
+
+
+class LayerReader(Protocol):
+    """Reads the layers of one home. Takes no lock, changes nothing, and copes with layers that come and go."""
+
+    #: The home's directory.
+    path: str
+
+    def ids(self) -> list[str]:
+        """Returns the ids of all layers, sorted.
+
+        :raises OSError: the home cannot be listed.
+        """
+
+    def exists(self, layer_id: str) -> bool:
+        """True if the layer's directory exists."""
+
+    def require(self, layer_id: str) -> str:
+        """Returns the layer's directory.
+
+        :raises LayerNotFound: it does not exist.
+        """
+
+    def layers(self, ids: Iterable[str] | None = None) -> Iterator[Layer]:
+        """Yields the layers, sorted by id; those that vanish meanwhile are left out.
+
+        :param ids: only these; None for all.
+        """
+
+    def children(self, layer_id: str) -> list[str]:
+        """Returns the ids of the layers that stand directly on this one, sorted."""
+
+    def upper_dir(self, layer_id: str) -> str:
+        """Returns the directory of the layer's own files."""
+
+    def merged_dir(self, layer_id: str) -> str:
+        """Returns the directory that the layer's engine mounts it on; "" if that is not below the home."""
+
+    def lower_dirs(self, layer_id: str) -> list[str]:
+        """Returns the directories of the lower layers' files, uppermost first.
+
+        :raises LayerDamaged: the chain is broken.
+        """
+
+    def has_parent(self, layer_id: str) -> bool:
+        """True if the layer stands on another, and so is mounted to be used."""
+
+    def layer_at(self, path: str) -> str | None:
+        """Returns the id of the layer that a path below the home belongs to; None if it belongs to none.
+
+        :param path: relative to the home, as in mount tables: a layer's directory or anything in it, or a link to one.
+        """
+
+    def created(self, layer_id: str) -> float | None:
+        """Returns when the layer was created, in seconds since the epoch; None if nothing records it."""

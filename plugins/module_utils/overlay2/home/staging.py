@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""Layers appear, change and vanish by one rename: the only place that writes to a home.
+"""Writes to a home, the only module that does: layers appear, change and vanish by one rename.
 
 What is not ready yet lies in ``.staging/<random>/`` on the home's file system, locked by its maker. So after
 a kill or a power cut at any instant a layer is there whole or not at all, and what nobody holds a lock on any
@@ -17,7 +17,7 @@ import fcntl
 import logging
 import os
 import stat
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Iterator, NamedTuple, Sequence
 
 from ..errors import LayerExists, NotSupported, Overlay2Error, from_os_error
 from ..linux import fs
@@ -37,6 +37,10 @@ from .layout import (
     read_small,
 )
 from .locks import flock, unlock
+from .store import GraphDriverStore
+
+if TYPE_CHECKING:
+    from .quota import QuotaControl
 
 log = logging.getLogger("overlay2")
 
@@ -51,24 +55,50 @@ _KNOWN = frozenset((DIFF, WORK, MERGED, LINK, LOWER, COMMITTED, RECORD))
 
 
 class Staged(NamedTuple):
-    """A layer folder that is being built, or taken apart, out of sight."""
+    """A layer directory that is being built, or taken apart, out of sight."""
 
-    #: The folder (str).
     path: str
-    #: It opened, which also holds its lock (int).
+    #: The directory, opened, which also holds its lock.
     descriptor: int
 
-    def child(self, name):
-        """Path (str) of something in it."""
+    def child(self, name: str) -> str:
+        """Returns the path of something in it."""
         return os.path.join(self.path, name)
 
 
-def link_id():
-    """A new name for ``l/`` (str): 26 random characters of RFC 4648 base32; moby's GenerateID."""
+class Hidden:
+    """A layer that was removed from its place; its files are still to be deleted.
+
+    Call :meth:`delete` in any case, after the home's lock is released: it also releases the layer's own.
+    """
+
+    def __init__(self, staging: Staging, staged: Staged) -> None:
+        self._staging = staging
+        self._staged = staged
+
+    def delete(self) -> None:
+        """Deletes the files.
+
+        :raises Overlay2Error: some cannot be deleted; a later sweep tries again.
+        """
+        try:
+            self._staging.delete(self._staged.path)
+        except OSError as error:
+            raise Overlay2Error(
+                "it is gone, but not all of its files can be deleted: %s" % error.strerror,
+                path=error.filename,
+                remedy="Make it deletable, with 'chattr -i -a' for example; the next driver deletes the rest",
+            ) from error
+        finally:
+            unlock(self._staged.descriptor)
+
+
+def link_id() -> str:
+    """Returns a new name for ``l/``: 26 random characters of RFC 4648 base32; moby's GenerateID."""
     return os.urandom(LINK_LENGTH).translate(_BASE32).decode("ascii")
 
 
-def make_folder(path, mode, owner):
+def make_folder(path: str, mode: int, owner: tuple[int, int]) -> None:
     """mkdir(2) with exactly this mode, whatever the umask, and this (uid, gid)."""
     os.mkdir(path, mode)
     try:
@@ -78,8 +108,8 @@ def make_folder(path, mode, owner):
         raise
 
 
-def ensure_folder(path, mode, owner):
-    """Make a folder with its parents, or bring an existing one to this mode and owner; moby's MkdirAllAndChown.
+def ensure_folder(path: str, mode: int, owner: tuple[int, int]) -> None:
+    """Makes a directory and its parents, or gives an existing one this mode and owner; moby's MkdirAllAndChown.
 
     :raises NotADirectoryError: something else has the name.
     """
@@ -97,16 +127,16 @@ def ensure_folder(path, mode, owner):
     _adjust(path, info, mode, owner)
 
 
-def _adjust(path, info, mode, owner):
-    """Give what has the stat result ``info`` another mode and owner, where they differ."""
+def _adjust(path: str, info: os.stat_result, mode: int, owner: tuple[int, int]) -> None:
+    """Gives a directory another mode and owner if they differ from its stat result ``info``."""
     if (info.st_uid, info.st_gid) != owner:
         os.chown(path, *owner)
     if stat.S_IMODE(info.st_mode) != mode:
         os.chmod(path, mode)
 
 
-def sync_folder(path):
-    """Make the names in a folder survive a power cut: fsync(2) of the folder."""
+def sync_folder(path: str) -> None:
+    """Makes the names in a directory survive a power cut: fsync(2) of the directory."""
     descriptor = os.open(path, _ANY_DIRECTORY)  # the home may be a symbolic link
     try:
         os.fsync(descriptor)
@@ -114,10 +144,10 @@ def sync_folder(path):
         os.close(descriptor)
 
 
-def write_new(folder, name, content, mode, sync=True):
-    """Write a file that does not exist yet.
+def write_new(folder: int, name: str, content: bytes, mode: int, sync: bool = True) -> None:
+    """Writes a file that does not exist yet.
 
-    :param folder: descriptor of the folder it goes into (int).
+    :param folder: descriptor of its directory.
     :param sync: have it on disk when this returns.
     """
     descriptor = _written(folder, name, content, mode)
@@ -128,8 +158,8 @@ def write_new(folder, name, content, mode, sync=True):
         os.close(descriptor)
 
 
-def _written(folder, name, content, mode):
-    """A new file with its content, still open (a descriptor)."""
+def _written(folder: int, name: str, content: bytes, mode: int) -> int:
+    """Writes a new file and returns its descriptor, still open."""
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
     try:
         if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
@@ -141,23 +171,23 @@ def _written(folder, name, content, mode):
     return descriptor
 
 
-def sync_together(descriptors):
+def sync_together(descriptors: Sequence[int]) -> None:
     """fsync(2) of several new files.
 
-    The kernel is told first to write all of them: then the first file's commit to the file system's journal takes the
-    others along, and to sync those finds nothing to do. On ext4 that is a third faster for two files.
+    All writes are started first, so that the commit of the first file to the journal covers the others, and syncing
+    those has nothing left to do. On ext4 that is a third faster for two files.
     """
     for descriptor in descriptors[1:]:
-        with contextlib.suppress(OSError):  # what is wrong with the file, fsync tells
+        with contextlib.suppress(OSError):  # fsync reports what is wrong with the file
             fs.start_writing(descriptor)
     for descriptor in descriptors:
         os.fsync(descriptor)
 
 
-def _remove_empty(path):
-    """Remove the folder of a layer that holds nothing, without looking into it; whether it is gone (bool).
+def _remove_empty(path: str) -> bool:
+    """Removes the directory of a layer without content, without looking into it; True if it is gone.
 
-    The kernel refuses where something is in ``diff``, as with most layers, or mounted on what is to go.
+    The kernel refuses if something is in ``diff``, as with most layers, or mounted on one of the directories.
     """
     try:
         for name in (DIFF, WORK):
@@ -173,25 +203,29 @@ def _remove_empty(path):
 
 
 class Staging:
-    """Builds, shows, exchanges and removes layer folders of one home.
+    """Builds, shows, exchanges and removes layer directories of one home.
 
-    :param store: the home's :class:`~.layers.Store`.
+    :param quota: the home's project quota, if it has any: a deleted layer leaves no limit behind.
     :param root: host (uid, gid) of container root.
-    :param durable: what is done must survive a power cut (``overlay2.sync=full``).
+    :param durable: changes must survive a power cut (``overlay2.sync=full``).
     """
 
-    def __init__(self, store, root, durable):
+    def __init__(
+        self, store: GraphDriverStore, quota: QuotaControl | None, root: tuple[int, int], *, durable: bool
+    ) -> None:
         self._store = store
+        self._quota = quota
         self._root = root
         self.durable = durable
-        #: The home's :class:`~.quota.QuotaControl`, where it has project quota: what is deleted leaves no limit behind.
-        self.quota = None
-        #: Where all of this happens (str).
-        self.folder = os.path.join(store.home, STAGING)
+        #: The staging directory.
+        self.folder = os.path.join(store.path, STAGING)
 
     @contextlib.contextmanager
-    def stage(self):
-        """A new empty :class:`Staged` folder; what is at its place in the end, unpublished or exchanged, is removed."""
+    def stage(self) -> Iterator[Staged]:
+        """Yields a new empty staging directory.
+
+        On exit, whatever is left at its path is deleted: the unpublished layer, or the old one after an exchange.
+        """
         staged = self._open_new()
         try:
             yield staged
@@ -200,31 +234,31 @@ class Staging:
                 if os.path.lexists(staged.path):
                     self._discard(staged.path)
             except OSError as error:
-                # It is out of sight, and the next driver tries again; what was done or went wrong before matters more.
+                # It is out of sight, and the next driver tries again; the result or error from before matters more.
                 log.warning("can't remove the left-over %s yet: %s", staged.path, error)
             finally:
                 unlock(staged.descriptor)
 
-    def _open_new(self):
+    def _open_new(self) -> Staged:
         while True:
             staged = self._make_locked(self._new_path())
             if staged is not None:
                 return staged
 
-    def _new_path(self):
+    def _new_path(self) -> str:
         return "%s/%s" % (self.folder, os.urandom(8).hex())
 
-    def _make_staging(self):
+    def _make_staging(self) -> None:
         with contextlib.suppress(FileExistsError):
             make_folder(self.folder, 0o700, (os.geteuid(), os.getegid()))
 
-    def _make_locked(self, path):
-        """Make a folder at ``path`` and lock it; None where a sweep took it away between the two."""
+    def _make_locked(self, path: str) -> Staged | None:
+        """Makes a directory at ``path`` and locks it; None if a sweep removed it between the two."""
         try:
             make_folder(path, 0o710, (os.geteuid(), self._root[1]))
             descriptor = os.open(path, _DIRECTORY)
         except FileNotFoundError:
-            self._make_staging()  # or it is that one which is missing
+            self._make_staging()  # it may be the staging directory that is missing
             return None
         try:
             flock(descriptor, fcntl.LOCK_EX, path)
@@ -236,11 +270,11 @@ class Staging:
         os.close(descriptor)
         return None
 
-    def furnish(self, staged, link, lower, record, sync):
-        """Write a layer's small files into its staged folder.
+    def write_files(self, staged: Staged, link: str, lower: str | None, record: LayerRecord, sync: bool) -> None:
+        """Writes a layer's small files into its staged directory.
 
-        :param lower: content of its ``lower`` file (str), None for a layer without parent.
-        :param sync: have each on disk at once; not needed where :meth:`settle` follows.
+        :param lower: text of its ``lower`` file, None for a layer without parent.
+        :param sync: have each on disk at once; not needed if :meth:`sync` follows.
         """
         files = [(LINK, os.fsencode(link), sync)]
         if lower is not None:
@@ -256,9 +290,9 @@ class Staging:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def replace_record(self, layer, record):
-        """Replace a layer's ``strata.json`` by one rename. The caller holds the layer's lock."""
-        path = self._store.path(layer)
+    def replace_record(self, layer: str, record: LayerRecord) -> None:
+        """Replaces a layer's ``strata.json`` by one rename. The caller holds the layer's lock."""
+        path = self._store.at(layer)
         temporary = ".tmp-" + os.urandom(8).hex()  # beside it: XFS renames nothing into another project
         folder = os.open(path, _DIRECTORY)
         try:
@@ -272,24 +306,24 @@ class Staging:
             os.close(folder)
         self.sync_names(path)
 
-    def settle(self, staged):
-        """Have all of a staged layer's files on disk, by one syncfs(2), before it is shown."""
+    def sync(self, staged: Staged) -> None:
+        """Writes all of a staged layer's files to disk, by one syncfs(2), before it is shown."""
         if self.durable:
             try:
                 fs.syncfs(staged.descriptor)
             except OSError as error:
                 raise from_os_error(Overlay2Error, "can't write the layer to disk", error, path=staged.path) from error
 
-    def make_diff(self, staged):
-        """Make the empty ``diff`` folder of a new layer."""
+    def make_diff(self, staged: Staged) -> None:
+        """Makes the empty ``diff`` folder of a new layer."""
         make_folder(staged.child(DIFF), 0o755, self._root)
 
-    def make_work(self, staged):
-        """Make the empty ``work`` folder of a layer with a parent."""
+    def make_work(self, staged: Staged) -> None:
+        """Makes the empty ``work`` folder of a layer with a parent."""
         make_folder(staged.child(WORK), 0o700, self._root)
 
-    def publish(self, staged, layer, link, parent=""):
-        """Show a staged layer under its id and mark its parent as one: moby writes the empty file ``committed``.
+    def publish(self, staged: Staged, layer: str, link: str, parent: str = "") -> None:
+        """Shows a staged layer under its id and marks its parent as one, by moby's empty file ``committed``.
 
         The caller holds the layer's and the home's lock.
 
@@ -304,23 +338,23 @@ class Staging:
         except BaseException:
             if newly:
                 with contextlib.suppress(OSError):
-                    os.unlink(self._store.path(parent, COMMITTED))
+                    os.unlink(self._store.at(parent, COMMITTED))
             raise
-        self.sync_names(self._store.home)
+        self.sync_names(self._store.path)
 
-    def _commit(self, layer):
-        descriptor = os.open(self._store.path(layer), _DIRECTORY)
+    def _commit(self, layer: str) -> None:
+        descriptor = os.open(self._store.at(layer), _DIRECTORY)
         try:
             write_new(descriptor, COMMITTED, b"", 0o600, sync=False)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
-    def _show(self, staged, layer, link):
-        links = os.path.join(self._store.home, LINK_DIR)
+    def _show(self, staged: Staged, layer: str, link: str) -> None:
+        links = os.path.join(self._store.path, LINK_DIR)
         os.symlink(os.path.join("..", layer, DIFF), os.path.join(links, link))
         self.sync_names(links)
-        target = self._store.path(layer)
+        target = self._store.at(layer)
         try:
             fs.rename(staged.path, target, fs.RENAME_NOREPLACE)
         except OSError as error:
@@ -333,17 +367,17 @@ class Staging:
                 raise LayerExists("it exists already", layer=layer, path=target) from error
             os.rename(staged.path, target)
 
-    def exchange(self, staged, layer):
-        """Put a staged layer in the place of the one that has the id, which is gone when the stage ends.
+    def exchange(self, staged: Staged, layer: str) -> None:
+        """Puts a staged layer in the place of the one that has the id, which is deleted when the stage ends.
 
         The caller holds the layer's and the home's lock.
 
         :raises NotSupported: the file system can't exchange two names in one step.
         """
-        target = self._store.path(layer)
+        target = self._store.at(layer)
         if self._store.committed(layer):
             write_new(staged.descriptor, COMMITTED, b"", 0o600, sync=False)
-        self._carry_foreign(staged, target)
+        self._link_foreign_files(staged, target)
         self.sync_names(staged.path)
         try:
             fs.rename(staged.path, target, fs.RENAME_EXCHANGE)
@@ -356,10 +390,10 @@ class Staging:
                     remedy="Remove the layer and create it again with its content",
                 ) from error
             raise
-        self.sync_names(self._store.home)
+        self.sync_names(self._store.path)
 
-    def _carry_foreign(self, staged, target):
-        """Give the staged layer a second name of every file that another program keeps in the layer's folder."""
+    def _link_foreign_files(self, staged: Staged, target: str) -> None:
+        """Hard-links files that other programs keep in the layer's directory into the staged layer."""
         for name in os.listdir(target):
             if name in _KNOWN:
                 continue
@@ -369,13 +403,13 @@ class Staging:
             except OSError as error:
                 raise from_os_error(
                     Overlay2Error,
-                    "the layer's folder holds something that can't be kept while it is replaced",
+                    "the layer's folder holds a file that can't be kept while the layer is replaced",
                     error,
                     path=source,
                 ) from error
 
     @staticmethod
-    def _second_name(source, target):
+    def _second_name(source: str, target: str) -> None:
         try:
             os.link(source, target, follow_symlinks=False)
         except OSError as error:
@@ -383,48 +417,31 @@ class Staging:
                 raise
             import shutil  # rare, and it loads every compressor there is
 
-            # XFS links nothing into another project, and a layer with a quota has one of its own: a copy has to do.
+            # XFS refuses links into another project, and a layer with a quota has its own: copy the file instead.
             shutil.copyfile(source, target, follow_symlinks=False)
             info = os.lstat(source)
             os.chown(target, info.st_uid, info.st_gid, follow_symlinks=False)
             shutil.copystat(source, target, follow_symlinks=False)
 
-    def withdraw(self, layer):
-        """Remove a layer: out of sight by one rename, then its link, then its files.
+    def hide(self, layer: str) -> Hidden:
+        """Removes a layer from its place by one rename, then its link. The caller holds its lock and the home's.
 
-        The caller holds the layer's and the home's lock for the first step only: run what this returns after
-        letting go of the home.
-
-        :returns: a function that removes the files.
+        :returns: the layer, whose files are to be deleted once the home's lock is released.
         """
-        path = self._store.path(layer)
-        hidden = self._new_path()
-        descriptor = os.open(path, _DIRECTORY)
+        path = self._store.at(layer)
+        hidden = Staged(self._new_path(), os.open(path, _DIRECTORY))
         try:
-            flock(descriptor, fcntl.LOCK_EX, path)
-            self._hide(path, hidden)
-            self._drop_link(hidden)
-            self.sync_names(self._store.home)
+            flock(hidden.descriptor, fcntl.LOCK_EX, path)
+            self._rename_away(path, hidden.path)
+            self._drop_link(hidden.path)
+            self.sync_names(self._store.path)
         except BaseException:
-            unlock(descriptor)
+            unlock(hidden.descriptor)
             raise
+        return Hidden(self, hidden)
 
-        def finish():
-            try:
-                self._delete(hidden)
-            except OSError as error:
-                raise Overlay2Error(
-                    "it is gone, but not all of its files can be deleted: %s" % error.strerror,
-                    path=error.filename,
-                    remedy="Make it deletable, with 'chattr -i -a' for example; the next driver deletes the rest",
-                ) from error
-            finally:
-                unlock(descriptor)
-
-        return finish
-
-    def _hide(self, path, hidden):
-        """Rename a layer's folder into the staging folder. What is mounted inside goes along."""
+    def _rename_away(self, path: str, hidden: str) -> None:
+        """Renames a layer's directory into the staging directory. Mounts inside go along."""
         try:
             os.rename(path, hidden)
         except FileNotFoundError:
@@ -436,10 +453,10 @@ class Staging:
             unmount_below(os.path.realpath(path))
             os.rename(path, hidden)
 
-    def sweep(self):
-        """Remove what a process left in the staging folder that is no longer alive.
+    def sweep(self) -> int:
+        """Deletes what processes that are no longer alive left in the staging directory.
 
-        :returns: how many folders were removed (int).
+        :returns: how many directories were deleted.
         """
         try:
             names = os.listdir(self.folder)
@@ -466,19 +483,20 @@ class Staging:
             log.info("swept %d unfinished layers out of %s", swept, self.folder)
         return swept
 
-    def _discard(self, path):
+    def _discard(self, path: str) -> None:
         self._drop_link(path)
-        self._delete(path)
+        self.delete(path)
 
-    def _delete(self, path):
-        with contextlib.nullcontext() if self.quota is None else self.quota.releasing(path):
+    def delete(self, path: str) -> None:
+        """Deletes a layer directory that is out of sight, and lifts the limit of its project."""
+        with contextlib.nullcontext() if self._quota is None else self._quota.releasing(path):
             if not _remove_empty(path):
                 remove_tree(path)
 
-    def _drop_link(self, path):
-        """Remove the link in ``l/`` of a layer folder that has left its place, or never had one.
+    def _drop_link(self, path: str) -> None:
+        """Removes the link in ``l/`` of a layer directory that is out of sight.
 
-        A link that a layer in sight still goes by stays: an exchanged folder has its successor's link.
+        A link that another layer's ``link`` file names stays: an exchanged directory has its successor's link.
         """
         try:
             link = os.fsdecode(read_small(os.path.join(path, LINK)) or b"")
@@ -489,9 +507,9 @@ class Staging:
         if not is_link_name(link):
             log.error("refusing to remove the link '%s' of %s", link, path)
             return
-        symlink = os.path.join(self._store.home, LINK_DIR, link)
+        symlink = os.path.join(self._store.path, LINK_DIR, link)
         try:
-            owner = os.path.join(self._store.home, LINK_DIR, os.path.dirname(os.readlink(symlink)), LINK)
+            owner = os.path.join(self._store.path, LINK_DIR, os.path.dirname(os.readlink(symlink)), LINK)
         except OSError:
             return
         with contextlib.suppress(OSError):
@@ -500,7 +518,7 @@ class Staging:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(symlink)
 
-    def sync_names(self, folder):
-        """fsync a folder where what is done must survive a power cut."""
+    def sync_names(self, folder: str) -> None:
+        """fsync(2) of a directory, if changes must survive a power cut."""
         if self.durable:
             sync_folder(folder)

@@ -1,16 +1,18 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""The graph driver's format, read: links, lower chains, layers. Nothing here changes a home."""
+"""Reads a home in the graph drivers' format, the only module that does. Nothing here changes a home."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import stat
+from typing import Iterable, Iterator
 
-from ..errors import HINTS, DepthExceeded, LayerDamaged, LayerNotFound
+from ..errors import LayerDamaged, LayerNotFound
 from ..linux import fs
 from .layout import (
     COMMITTED,
@@ -18,202 +20,39 @@ from .layout import (
     LINK,
     LINK_DIR,
     LOWER,
-    LOWER_TEXT,
     MAX_DEPTH,
+    MERGED,
     OWN_NAMES,
-    RECORD,
+    LayerFiles,
     LayerRecord,
-    is_link_name,
-    read_small,
 )
-from .reading import Layer
+from .reading import Layer, LayerReader
 
 log = logging.getLogger("overlay2")
 
+_LINK_TARGET = re.compile(r"\.\./([^/]+)/%s/?" % DIFF)
 
-class Store:
-    """A home, for reading.
 
-    :param home: its folder (str).
-    """
+class GraphDriverStore(LayerReader):
+    """The layers of a home of dockerd, containers/storage or this project."""
 
-    def __init__(self, home):
-        self.home = home
+    def __init__(self, path: str) -> None:
+        self.path = path
 
-    def path(self, layer, *names):
-        """Path (str) of a layer's folder, or of something in it."""
-        return "/".join((self.home, layer) + names)
+    def at(self, layer_id: str, *names: str) -> str:
+        """Returns the path of a layer's directory, or of something in it."""
+        return "/".join((self.path, layer_id, *names))
 
-    def open_diff(self, stack, layer):
-        """A descriptor (int) of the layer's ``diff`` folder, closed with ``stack``.
+    def files(self, layer_id: str) -> LayerFiles:
+        """Returns the layer's small files, not yet read: for one call, or for as long as the layer's lock is held."""
+        return LayerFiles(self.path, layer_id)
 
-        :raises LayerDamaged: it is missing, or the whole layer is.
-        :raises OSError: it can't be opened.
-        """
-        try:
-            return fs.open_on(stack, self.path(layer, DIFF))
-        except FileNotFoundError as error:
-            raise LayerDamaged(
-                "its diff folder is missing",
-                layer=layer,
-                path=error.filename,
-                remedy="Remove the layer and create it again",
-            ) from error
+    # As LayerReader has it
 
-    def exists(self, layer):
-        """Whether the layer's folder is there (bool)."""
-        return os.path.isdir(self.path(layer))
-
-    def require(self, layer):
-        """The layer's folder (str).
-
-        :raises LayerNotFound: it is not there.
-        """
-        path = self.path(layer)
-        if not os.path.isdir(path):
-            raise LayerNotFound(
-                "no such layer in %s" % self.home,
-                layer=layer,
-                path=path,
-                remedy="Create it first, or check the id and the home",
-            )
-        return path
-
-    def read(self, layer, name):
-        """Content (bytes) of one of the layer's own files; None where it is missing.
-
-        :raises LayerDamaged: it is there and can't be read.
-        """
-        path = self.path(layer, name)
-        try:
-            return read_small(path)
-        except OSError as error:
-            raise LayerDamaged(
-                "its %s file can't be read: %s" % (name, error.strerror),
-                layer=layer,
-                path=path,
-                remedy=HINTS.get(error.errno, "Remove the layer and create it again"),
-            ) from error
-
-    def link(self, layer):
-        """The layer's name in ``l/`` (str).
-
-        :raises LayerDamaged: its ``link`` file is missing, empty or no such name.
-        """
-        content = self.read(layer, LINK)
-        text = "" if content is None else os.fsdecode(content)
-        if not is_link_name(text):
-            state = "missing" if content is None else "empty" if not text else "not a link name"
-            raise LayerDamaged(
-                "its link file is %s" % state,
-                layer=layer,
-                path=self.path(layer, LINK),
-                remedy="Find its name with 'ls -l %s' and write it there, or remove the layer" % self.path(LINK_DIR),
-            )
-        return text
-
-    def lower_text(self, layer):
-        """The ``lower`` file as it stands (str); None where it is missing, which is a layer without parent.
-
-        :raises LayerDamaged: the file is there and empty, or holds something else than names in ``l/``.
-        """
-        content = self.read(layer, LOWER)
-        if content is None:
-            return None
-        text = os.fsdecode(content)
-        if not LOWER_TEXT.fullmatch(text):
-            raise LayerDamaged(
-                "its lower file is %s, as after a power cut" % ("garbled" if content else "empty"),
-                layer=layer,
-                path=self.path(layer, LOWER),
-                remedy="Remove the layer and create it again",
-            )
-        return text
-
-    def has_lower(self, layer):
-        """Whether the layer stands on others, and so is mounted to be used (bool): it has a ``lower`` file."""
-        return os.path.lexists(self.path(layer, LOWER))
-
-    def lower_links(self, layer):
-        """Names of the lower layers as mounts use them, ``l/...`` each (tuple of str), uppermost first.
-
-        :raises LayerDamaged: the ``lower`` file is empty or garbled.
-        """
-        text = self.lower_text(layer)
-        return () if text is None else tuple(text.split(":"))
-
-    def lower_for_child(self, parent):
-        """Content of the ``lower`` file of a new child of ``parent`` (str); moby's getLower.
-
-        :raises LayerNotFound: there is no such parent.
-        :raises LayerDamaged: the parent's files are broken.
-        :raises DepthExceeded: the child would have more than 128 lower layers.
-        """
-        try:
-            link = self.link(parent)
-        except LayerDamaged:
-            self.require(parent)
-            raise
-        lowers = ("%s/%s" % (LINK_DIR, link),) + self.lower_links(parent)
-        if len(lowers) > MAX_DEPTH:
-            raise DepthExceeded(
-                "max depth exceeded: it already has %d lower layers, and %d is the most" % (len(lowers) - 1, MAX_DEPTH),
-                layer=parent,
-                path=self.path(parent, LOWER),
-                remedy="Merge some layers of the chain into one",
-            )
-        return ":".join(lowers)
-
-    def resolve(self, layer, link):
-        """Folder (str) that one entry of the layer's ``lower`` file stands for; moby's getLowerDirs, one step.
-
-        :raises LayerDamaged: the symbolic link is missing.
-        """
-        path = os.path.join(self.home, link)
-        try:
-            target = os.readlink(path)
-        except OSError as error:
-            raise LayerDamaged(
-                "its lower chain names %s, which can't be followed: %s" % (link, error.strerror),
-                layer=layer,
-                path=path,
-                remedy="If the lower layer's folder still exists, link it again: ln -s ../<id>/diff %s" % path,
-            ) from error
-        return os.path.normpath(os.path.join(self.home, LINK_DIR, target))
-
-    def lower_dirs(self, layer):
-        """Folders of the lower layers (list of str), uppermost first; moby's getLowerDirs.
-
-        :raises LayerDamaged: a link of the chain is missing.
-        """
-        return [self.resolve(layer, link) for link in self.lower_links(layer)]
-
-    def is_parent(self, layer, parent):
-        """Whether ``parent`` is the layer directly below, "" being none (bool); moby's isParent."""
-        try:
-            lowers = self.lower_dirs(layer)
-        except LayerDamaged:
-            return False
-        if not lowers or not parent:
-            return not lowers and not parent
-        return os.path.dirname(lowers[0]) == os.path.normpath(self.path(parent))
-
-    def committed(self, layer):
-        """Whether the layer has been a parent (bool)."""
-        return os.path.exists(self.path(layer, COMMITTED))
-
-    def record(self, layer):
-        """The :class:`LayerRecord` of the layer; an empty one where there is none."""
-        content = self.read(layer, RECORD)
-        return LayerRecord() if content is None else LayerRecord.decode(content)
-
-    def ids(self):
-        """Ids of all layers (list of str, sorted): folders with a ``diff`` or a ``link``, or that we may not look into.
-
-        :raises OSError: the home can't be listed.
-        """
+    def ids(self) -> list[str]:
+        """A layer is a directory that holds a ``diff`` or a ``link``, or one that may not be looked into."""
         found = []
-        with os.scandir(self.home) as entries:
+        with os.scandir(self.path) as entries:
             for entry in entries:
                 if entry.name in OWN_NAMES or not entry.is_dir(follow_symlinks=False):
                     continue
@@ -221,64 +60,195 @@ class Store:
                     found.append(entry.name)
         return sorted(found)
 
-    def links(self):
-        """All of ``l/``: link name to layer id (dict of str), None for a link that leads to no layer."""
-        found = {}
+    def exists(self, layer_id: str) -> bool:
+        return os.path.isdir(self.at(layer_id))
+
+    def require(self, layer_id: str) -> str:
+        path = self.at(layer_id)
+        if not os.path.isdir(path):
+            raise LayerNotFound(
+                "no such layer in %s" % self.path,
+                layer=layer_id,
+                path=path,
+                remedy="Create it first, or check the id and the home",
+            )
+        return path
+
+    def layers(self, ids: Iterable[str] | None = None) -> Iterator[Layer]:
+        links = self.links()
+        for layer_id in self.ids() if ids is None else sorted(ids):
+            with contextlib.suppress(FileNotFoundError):
+                yield self.describe(layer_id, links)
+
+    def children(self, layer_id: str) -> list[str]:
         try:
-            names = os.listdir(os.path.join(self.home, LINK_DIR))
+            link = self.files(layer_id).content(LINK)
+        except LayerDamaged:
+            return []
+        if not link:
+            return []
+        wanted = b"%s/%s" % (LINK_DIR.encode("ascii"), link)
+        return [other for other in self.ids() if self._raw_lower(other).split(b":", 1)[0] == wanted]
+
+    def upper_dir(self, layer_id: str) -> str:
+        return self.at(layer_id, DIFF)
+
+    def merged_dir(self, layer_id: str) -> str:
+        return self.at(layer_id, MERGED)
+
+    def lower_dirs(self, layer_id: str) -> list[str]:
+        return self.resolve_all(self.files(layer_id))
+
+    def has_parent(self, layer_id: str) -> bool:
+        return os.path.lexists(self.at(layer_id, LOWER))
+
+    def layer_at(self, path: str) -> str | None:
+        first, _slash, rest = path.partition("/")
+        if first == LINK_DIR:
+            return layer_of_link(os.path.join(self.path, LINK_DIR, rest.partition("/")[0]))
+        return first if first and first not in OWN_NAMES else None
+
+    def created(self, layer_id: str) -> float | None:
+        """The ``link`` file is written once, when the layer is created; without one the directory's time serves."""
+        for name in (LINK, ""):
+            with contextlib.suppress(OSError):
+                info = os.lstat(self.at(layer_id, name))
+                if not name or stat.S_ISREG(info.st_mode):
+                    return info.st_mtime
+        return None
+
+    # Chains
+
+    def resolve(self, layer_id: str, link: str) -> str:
+        """Returns the directory that one entry of the layer's ``lower`` file stands for; one step of getLowerDirs.
+
+        :raises LayerDamaged: the symbolic link is missing.
+        """
+        path = os.path.join(self.path, link)
+        try:
+            target = os.readlink(path)
+        except OSError as error:
+            raise LayerDamaged(
+                "its lower chain names %s, which can't be followed: %s" % (link, error.strerror),
+                layer=layer_id,
+                path=path,
+                remedy="If the lower layer's folder still exists, link it again: ln -s ../<id>/diff %s" % path,
+            ) from error
+        return os.path.normpath(os.path.join(self.path, LINK_DIR, target))
+
+    def resolve_all(self, files: LayerFiles) -> list[str]:
+        """Returns the directories of the lower layers, uppermost first; moby's getLowerDirs.
+
+        :raises LayerDamaged: a link of the chain is missing.
+        """
+        return [self.resolve(files.layer_id, link) for link in files.lower_links]
+
+    def is_parent(self, files: LayerFiles, parent: str) -> bool:
+        """True if ``parent`` is the layer directly below, "" being none; moby's isParent."""
+        try:
+            lowers = self.resolve_all(files)
+        except LayerDamaged:
+            return False
+        return self.is_first(lowers, parent)
+
+    def is_first(self, lowers: list[str], parent: str) -> bool:
+        """True if a chain of directories begins with ``parent``, or is empty and ``parent`` is "" ."""
+        if not lowers or not parent:
+            return not lowers and not parent
+        return os.path.dirname(lowers[0]) == os.path.normpath(self.at(parent))
+
+    def parent_files(self, parent: str) -> LayerFiles:
+        """Returns the files of a layer that is to be a parent.
+
+        :raises LayerNotFound: it does not exist.
+        """
+        files = self.files(parent)
+        if files.content(LINK) is None:
+            self.require(parent)
+        return files
+
+    def stands_on(self, layer_id: str, link: str) -> bool:
+        """True if the layer has ``l/<link>`` in its chain; for a damaged layer, as far as its file can be read."""
+        return os.fsencode("%s/%s" % (LINK_DIR, link)) in self._raw_lower(layer_id).split(b":")
+
+    def _raw_lower(self, layer_id: str) -> bytes:
+        try:
+            return self.files(layer_id).content(LOWER) or b""
+        except LayerDamaged as error:
+            log.warning("%s", error)
+            return b""
+
+    # Single layers
+
+    def committed(self, layer_id: str) -> bool:
+        """True if the layer has been a parent."""
+        return os.path.exists(self.at(layer_id, COMMITTED))
+
+    def open_diff(self, stack: contextlib.ExitStack, layer_id: str) -> int:
+        """Returns a descriptor of the layer's ``diff`` directory, closed with ``stack``.
+
+        :raises LayerDamaged: the directory, or the whole layer, is missing.
+        :raises OSError: it cannot be opened.
+        """
+        try:
+            return fs.open_on(stack, self.at(layer_id, DIFF))
+        except FileNotFoundError as error:
+            raise LayerDamaged(
+                "its diff folder is missing",
+                layer=layer_id,
+                path=error.filename,
+                remedy="Remove the layer and create it again",
+            ) from error
+
+    def links(self) -> dict[str, str | None]:
+        """Returns all of ``l/``: link name to layer id, None for a link that leads to no layer."""
+        found: dict[str, str | None] = {}
+        try:
+            names = os.listdir(os.path.join(self.path, LINK_DIR))
         except FileNotFoundError:
             return found
         for name in names:
-            layer = _layer_of_link(os.path.join(self.home, LINK_DIR, name))
-            found[name] = layer if layer is not None and self.exists(layer) else None
+            layer_id = layer_of_link(os.path.join(self.path, LINK_DIR, name))
+            found[name] = layer_id if layer_id is not None and self.exists(layer_id) else None
         return found
 
-    def describe(self, layer, links):
-        """The :class:`Layer`, whatever state it is in: what is wrong with it stands in ``problems``.
+    def describe(self, layer_id: str, links: dict[str, str | None]) -> Layer:
+        """Returns the layer, whatever state it is in: ``problems`` says what is wrong with it.
 
-        :param links: what :meth:`links` returned.
-        :raises LayerNotFound: the folder is gone.
+        :param links: the result of :meth:`links`.
+        :raises LayerNotFound: the directory is gone.
         """
-        self.require(layer)
-        problems = []
+        self.require(layer_id)
+        files = self.files(layer_id)
+        problems: list[str] = []
         try:
-            link = self.link(layer)
-            if links.get(link) != layer:
+            link = files.link
+            if links.get(link) != layer_id:
                 problems.append("its link %s/%s is missing or leads elsewhere" % (LINK_DIR, link))
         except LayerDamaged as error:
             link = ""
             problems.append(error.message)
-        problems += _flaw_of_folder(self.path(layer, DIFF), "diff")
+        problems += _problem_of_directory(files.path + "/" + DIFF, DIFF)
         try:
-            lower_links = self.lower_links(layer)
+            lower_links = files.lower_links
             parent = links.get(lower_links[0][len(LINK_DIR) + 1 :]) if lower_links else ""
         except LayerDamaged as error:
             lower_links, parent = (), None
             problems.append(error.message)
-        lower = []
-        for entry in lower_links:
-            below = links.get(entry[len(LINK_DIR) + 1 :])
-            if below is None:
-                problems.append("its lower chain names %s, which leads nowhere" % entry)
-            lower.append(below or entry)
-        if len(lower_links) > MAX_DEPTH:
-            problems.append("its lower chain has %d entries, and %d is the most" % (len(lower_links), MAX_DEPTH))
-        if link and "%s/%s" % (LINK_DIR, link) in lower_links:
-            problems.append("its lower chain names itself")
-        elif len(set(lower_links)) < len(lower_links):
-            problems.append("its lower chain names a layer twice")
+        lower = _named(lower_links, links, problems)
+        problems += _problems_of_chain(lower_links, link)
         try:
-            record = self.record(layer)
+            record = files.record
         except LayerDamaged as error:
             record = LayerRecord()
             problems.append(error.message)
         return Layer(
-            id=layer,
+            id=layer_id,
             parent=parent,
-            lower=tuple(lower),
+            lower=lower,
             lower_links=lower_links,
             link=link,
-            committed=self.committed(layer),
+            committed=self.committed(layer_id),
             read_write=record.read_write,
             diff_id=record.diff_id,
             owner=record.owner,
@@ -286,33 +256,9 @@ class Store:
             problems=tuple(problems),
         )
 
-    def children(self, layer):
-        """Ids of the layers that stand directly on this one (list of str, sorted)."""
-        try:
-            content = self.read(layer, LINK)
-        except LayerDamaged:
-            return []
-        if not content:
-            return []
-        wanted = b"%s/%s" % (LINK_DIR.encode("ascii"), content)
-        return [other for other in self.ids() if self._raw_lower(other).split(b":", 1)[0] == wanted]
 
-    def stands_on(self, layer, link):
-        """Whether the layer has ``l/<link>`` in its chain (bool); of one that is damaged, as far as can be told."""
-        return os.fsencode("%s/%s" % (LINK_DIR, link)) in self._raw_lower(layer).split(b":")
-
-    def _raw_lower(self, layer):
-        try:
-            return self.read(layer, LOWER) or b""
-        except LayerDamaged as error:
-            log.warning("%s", error)
-            return b""
-
-
-_LINK_TARGET = re.compile(r"\.\./([^/]+)/%s/?" % DIFF)
-
-
-def _layer_of_link(path):
+def layer_of_link(path: str) -> str | None:
+    """Returns the id of the layer that a symbolic link in ``l/`` names; None if it does not name one."""
     try:
         match = _LINK_TARGET.fullmatch(os.readlink(path))
     except OSError:
@@ -320,19 +266,41 @@ def _layer_of_link(path):
     return match.group(1) if match else None
 
 
-def _flaw_of_folder(path, name):
-    """What is wrong with a folder that should be at ``path`` (list of str): nothing, or one sentence."""
+def _named(lower_links: tuple[str, ...], links: dict[str, str | None], problems: list[str]) -> tuple[str, ...]:
+    """Returns the layers that a chain names; a broken link stays as it is written, and adds to ``problems``."""
+    found = []
+    for entry in lower_links:
+        below = links.get(entry[len(LINK_DIR) + 1 :])
+        if below is None:
+            problems.append("its lower chain names %s, which leads nowhere" % entry)
+        found.append(below or entry)
+    return tuple(found)
+
+
+def _problems_of_chain(lower_links: tuple[str, ...], link: str) -> list[str]:
+    found = []
+    if len(lower_links) > MAX_DEPTH:
+        found.append("its lower chain has %d entries, and %d is the most" % (len(lower_links), MAX_DEPTH))
+    if link and "%s/%s" % (LINK_DIR, link) in lower_links:
+        found.append("its lower chain names itself")
+    elif len(set(lower_links)) < len(lower_links):
+        found.append("its lower chain names a layer twice")
+    return found
+
+
+def _problem_of_directory(path: str, name: str) -> list[str]:
+    """Returns what is wrong with a directory that should exist: nothing, or one sentence."""
     try:
-        is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+        is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
     except PermissionError as error:
         return ["its %s folder can't be looked at: %s" % (name, error.strerror)]
     except OSError:
-        is_folder = False
-    return [] if is_folder else ["its %s folder is missing" % name]
+        is_directory = False
+    return [] if is_directory else ["its %s folder is missing" % name]
 
 
-def _may_be(path):
-    """Whether something is at ``path`` (bool), or may be, as far as we are allowed to look."""
+def _may_be(path: str) -> bool:
+    """True if something is at ``path``, or may be as far as this process is allowed to look."""
     try:
         os.lstat(path)
     except PermissionError:

@@ -26,9 +26,9 @@ def owner_of(driver, store, layer, holders_folder):
     held = driver.holders(layer)
     if held:
         evidence.append(Evidence(os.path.join(holders_folder, layer)))
-    path = store.path(layer, RECORD)
+    path = store.at(layer, RECORD)
     try:
-        content = store.read(layer, RECORD)
+        content = store.files(layer).content(RECORD)
     except Overlay2Error as error:
         content = b""
         message = error.message

@@ -9,7 +9,6 @@ import time
 
 from ..errors import Overlay2Error
 from ..home.layout import LINK, LINK_DIR, is_link_name
-from ..home.store import Store
 from . import collection, containers_storage, dockerd, engine, mounted
 from .files import Unreadable
 from .records import (
@@ -61,7 +60,7 @@ class _Resolver:
         self._driver = driver
         self._grace = grace
         self._now = time.time()
-        self._store = Store(driver.home)
+        self._store = driver.opened.store
         self._engine, self._root, self._indexes, self._locks = _find_engine(driver.home)
 
     def report(self):
@@ -133,7 +132,7 @@ class _Resolver:
     # What owns a layer itself
 
     def _claim_ours(self, claims, ids):
-        holders = self._driver.watched_folders()[-1]
+        holders = self._driver.opened.runtime.holders_dir
         for layer in ids:
             try:
                 owner = collection.owner_of(self._driver, self._store, layer, holders)
@@ -225,7 +224,7 @@ class _Resolver:
     def _older_than(self, layer, moment):
         """Whether a layer was made before a moment (seconds since the epoch), by its ``link`` that nobody rewrites."""
         try:
-            return os.lstat(self._store.path(layer, LINK)).st_mtime < moment - 1
+            return os.lstat(self._store.at(layer, LINK)).st_mtime < moment - 1
         except OSError:
             return False
 
@@ -240,7 +239,7 @@ class _Links:
         self.nameless = set()
         for layer in ids:
             try:
-                name = os.fsdecode(store.read(layer, LINK) or b"")
+                name = os.fsdecode(store.files(layer).content(LINK) or b"")
             except Overlay2Error:
                 name = ""
             if is_link_name(name) and not self.names.get(name):
@@ -252,7 +251,7 @@ class _Links:
     def chain(self, layer):
         """(ids of the lower layers, what of them is lost): "" nothing, ``some`` names lead nowhere, ``all`` of it."""
         try:
-            links = self._store.lower_links(layer)
+            links = self._store.files(layer).lower_links
         except Overlay2Error:
             return [], "all"
         found = [self.names.get(link[len(LINK_DIR) + 1 :]) for link in links]

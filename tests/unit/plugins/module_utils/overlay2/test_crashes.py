@@ -40,7 +40,7 @@ def swept(home, driver, number):
     """What the next driver finds: now and then it is a new one, else *driver* does what a new one begins with."""
     if number % STRIDE == 0:
         return opened(home)
-    driver._staging.sweep()
+    driver.opened.staging.sweep()
     return driver
 
 

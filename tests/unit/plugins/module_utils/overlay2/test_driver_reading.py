@@ -203,7 +203,7 @@ def test_an_answer_that_would_take_a_mount_is_refused_not_guessed(filled):
     for driver in drivers:
         assert not driver.features.native_diff
         for question in (driver.changes, driver.diff, driver.diff_size):
-            with pytest.raises(ReadOnlyDriver, match=r"layer web: .*takes a mount"):
+            with pytest.raises(ReadOnlyDriver, match=r"layer web: .*needs a mount"):
                 question("web", "base")
         # A layer without parent is its own folder, by whatever way it is read.
         assert [change.path for change in driver.changes("base")] == ["/etc", "/etc/gone", "/etc/old"]
@@ -213,7 +213,7 @@ def test_an_answer_that_would_take_a_mount_is_refused_not_guessed(filled):
 
 def test_another_parent_than_the_direct_one_would_take_a_mount(filled):
     driver = Driver(filled, read_only=True)
-    with pytest.raises(ReadOnlyDriver, match="takes a mount"):
+    with pytest.raises(ReadOnlyDriver, match="needs a mount"):
         driver.changes("web", "running")
 
 
@@ -253,7 +253,7 @@ def test_nobody_may_read_a_home_that_is_open(filled, probe, monkeypatch):
 def test_nobody_is_not_told_changes_that_may_be_wrong(filled):
     """The attribute of an opaque folder is hidden from who is not CAP_SYS_ADMIN."""
     open_up(filled)
-    with pytest.raises(ReadOnlyDriver, match="takes a mount"):
+    with pytest.raises(ReadOnlyDriver, match="needs a mount"):
         nobody.call(lambda: Driver(filled, read_only=True).changes("web", "base"))
 
 

@@ -697,7 +697,7 @@ def test_too_few_descriptors_at_any_step_leave_the_old_state(driver):
                 failed = False
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            driver._staging.sweep()  # a discard may itself have failed; the next driver does it
+            driver.opened.staging.sweep()  # a discard may itself have failed; the next driver does it
             assert homes.flaws(driver.home) == []
             if not failed:
                 break

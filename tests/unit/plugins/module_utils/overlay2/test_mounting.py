@@ -18,6 +18,7 @@ import pytest
 from overlay2 import Driver
 from overlay2.errors import LayerDamaged, LayerInUse, LayerNotFound, MountError, Overlay2Error
 from overlay2.home.holders import ANONYMOUS, NOBODY, Holders, Record
+from overlay2.home.locks import RuntimeState
 from support import homes, host, trees
 
 
@@ -363,7 +364,7 @@ def test_something_else_on_the_mount_point_is_told_not_used(driver):
     assert not driver.mounted("box")
     assert driver.holders("box") == {}
     for call in (driver.get, driver.put):
-        with pytest.raises(MountError, match="no overlay") as refused:
+        with pytest.raises(MountError, match="other than an overlay") as refused:
             call("box")
         assert refused.value.path == merged(driver)
         assert "umount" in refused.value.remedy
@@ -825,9 +826,10 @@ def test_a_record_counts_names_once_and_the_anonymous_each_time():
 @pytest.mark.parametrize("name", ["web", "w" * 5000, "ünï\udcff\0\n/"], ids=["short", "long", "odd"])
 def test_records_are_replaced_whole_and_leave_nothing_beside(real_tmp, name):
     """One that is too long for the target of a symbolic link is a file."""
-    folder = str(real_tmp / "holders")
-    os.mkdir(folder)
-    holders = Holders(folder)
+    runtime = RuntimeState(str(real_tmp))
+    runtime.make()
+    folder = runtime.holders_dir
+    holders = Holders(runtime)
     assert holders.read("a") == NOBODY
     for record in (
         Record({name: 1, "": 2}, 77),
@@ -836,12 +838,60 @@ def test_records_are_replaced_whole_and_leave_nothing_beside(real_tmp, name):
         Record({}, 0, False, (41, 2097153)),
     ):
         holders.write("a", record)
-        assert Holders(folder).read("a") == record
+        assert Holders(runtime).read("a") == record
         assert os.path.islink(os.path.join(folder, "a")) == (len(name) < 4000 or name not in record.counts)
         assert holders.held() == (["a"] if record.counts else [])
-        assert trees.paths_below(str(real_tmp)) == ["holders", "holders/a"]
+        assert trees.paths_below(runtime.path) == ["holders", "holders/a", "locks"]
     holders.write("a", Record({}))
     assert holders.held() == []
     holders.forget("a")
-    assert trees.paths_below(str(real_tmp)) == ["holders"]
-    assert Holders(str(real_tmp / "none")).held() == []
+    assert trees.paths_below(runtime.path) == ["holders", "locks"]
+    shutil.rmtree(folder)
+    assert Holders(runtime).held() == []
+
+
+# --- one home by two paths --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def twin(driver, real_tmp):
+    """A driver of the same home by a bind mount, which does not show the layers' mounts."""
+    other = real_tmp / "elsewhere"
+    other.mkdir()
+    subprocess.run(["mount", "--bind", driver.home, str(other)], check=True)
+    try:
+        yield Driver(str(other), ["overlay2.sync=none"])
+    finally:
+        subprocess.run(["umount", "--lazy", str(other)], check=True)
+
+
+@pytest.mark.root
+def test_a_bind_mount_of_the_home_shares_its_holders_and_locks(driver, twin, run_root):
+    path = driver.get("box", holder="service")
+    assert twin.holders("box") == {"service": 1}
+    assert len(os.listdir(run_root)) == 1
+    with pytest.raises(LayerInUse, match="service"):
+        twin.remove("box", guard=True)
+    assert twin.get("box", holder="other") == path  # mounted once, by whoever came first
+    twin.put("box", holder="other")
+    assert driver.mounted("box")
+    twin.put("box", holder="service")
+    assert not driver.mounted("box")
+    assert driver.holders("box") == {}
+    twin.remove("box", guard=True)
+    assert not driver.exists("box")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("by", ["its path", "another path"])
+def test_a_mounted_layer_stays_though_nothing_records_its_holders(driver, twin, run_root, by):
+    path = driver.get("box", holder="service")
+    (state,) = os.listdir(run_root)
+    shutil.rmtree(os.path.join(run_root, state))
+    remover = driver if by == "its path" else twin
+    with pytest.raises(LayerInUse, match="mounted at " + path):
+        remover.remove("box", guard=True)
+    assert os.path.ismount(path)
+    driver.put_all("box")
+    remover.remove("box", guard=True)
+    assert not driver.exists("box")

@@ -14,6 +14,7 @@ import pytest
 from overlay2 import Driver, IdMap, IdRange, mounts
 from overlay2.errors import MountError
 from overlay2.home import features
+from overlay2.home.mounted import is_mounted, process_with_mount
 from overlay2.linux import fs, kernel, mount, mountinfo
 from overlay2.mounts import CLASSIC, DATA_MAX, FSCONFIG, RELATIVE
 from support import chains, headers, host, overlay_module
@@ -372,8 +373,8 @@ def test_a_home_behind_a_symbolic_link(method, real_tmp, here):
     os.symlink("there", real_tmp / "link")
     linked = chain._replace(home=str(real_tmp / "link"))
     check_writable(chain, mounted(method, linked, here))
-    assert mounts.is_mounted(linked.path("merged"))
-    assert mounts.is_mounted(chain.path("merged"))
+    assert is_mounted(linked.path("merged"))
+    assert is_mounted(chain.path("merged"))
 
 
 @pytest.mark.root
@@ -437,7 +438,7 @@ def test_many_mounts_at_once_leave_the_working_directory_alone(method, tmpfs_hom
     while any(thread.is_alive() for thread in threads):
         assert os.getcwd() == before
     assert problems == []
-    assert [mounts.is_mounted(chain.path("merged")) for chain in made] == [True] * 6
+    assert [is_mounted(chain.path("merged")) for chain in made] == [True] * 6
 
 
 @needs_mounts
@@ -487,7 +488,7 @@ def test_a_mount_that_the_kernel_quietly_makes_read_only_is_refused(real_tmp, he
         kept -= 1
         (real_tmp / str(kept)).unlink()
     mounts.perform(chain.layer, planned_by(CLASSIC, chain, here), here)
-    assert mounts.is_mounted(chain.path("merged"))
+    assert is_mounted(chain.path("merged"))
 
 
 # Whether it is mounted
@@ -506,16 +507,16 @@ def source(request, monkeypatch):
 def test_is_mounted(source, name, real_tmp, here):
     chain = chains.make(os.path.join(real_tmp, name))
     merged = chain.path("merged")
-    assert mounts.is_mounted(merged) is False
+    assert is_mounted(merged) is False
     mounted(CLASSIC, chain, here)
-    assert mounts.is_mounted(merged) is True
-    assert mounts.is_mounted(merged, strict=True) is True
-    assert mounts.is_mounted(chain.path("diff")) is False
-    assert mounts.is_mounted(chain.path()) is False  # the mount is below it
+    assert is_mounted(merged) is True
+    assert is_mounted(merged, strict=True) is True
+    assert is_mounted(chain.path("diff")) is False
+    assert is_mounted(chain.path()) is False  # the mount is below it
     os.symlink(name, os.path.join(real_tmp, "link"))
-    assert mounts.is_mounted(os.path.join(real_tmp, "link", chain.layer, "merged")) is True
+    assert is_mounted(os.path.join(real_tmp, "link", chain.layer, "merged")) is True
     mount.unmount(merged)
-    assert mounts.is_mounted(merged) is False
+    assert is_mounted(merged) is False
 
 
 @needs_mounts
@@ -525,15 +526,15 @@ def test_a_folder_on_an_overlay_is_not_a_mounted_layer(source, real_tmp, here):
     merged = mounted(CLASSIC, chain, here)
     os.makedirs(merged + "/home/web/merged")
     assert fs.fs_name(merged + "/home/web/merged") == "overlayfs"
-    assert mounts.is_mounted(merged + "/home/web/merged") is False
+    assert is_mounted(merged + "/home/web/merged") is False
 
 
 @needs_mounts
 def test_something_else_mounted_there_is_told(source, real_tmp):
     mount.mount("t", real_tmp, "tmpfs")
-    assert mounts.is_mounted(str(real_tmp)) is False
-    with pytest.raises(MountError, match=r"no overlay.*umount") as refused:
-        mounts.is_mounted(str(real_tmp), strict=True)
+    assert is_mounted(str(real_tmp)) is False
+    with pytest.raises(MountError, match=r"other than an overlay.*umount") as refused:
+        is_mounted(str(real_tmp), strict=True)
     assert refused.value.path == str(real_tmp)
 
 
@@ -546,12 +547,12 @@ def test_mounted_in_another_namespace(real_tmp, here, spawn):
     process = spawn(["unshare", "--mount", "sh", "-c", script, chain.path("merged"), data], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     namespace = os.stat("/proc/%d/ns/mnt" % process.pid).st_ino
-    assert mounts.is_mounted(chain.path("merged")) is False
-    assert mounts.mounted_in_namespace(namespace, chain.path("merged")) == process.pid
-    assert mounts.mounted_in_namespace(namespace, chain.path("diff")) is None
-    assert mounts.mounted_in_namespace(kernel.mount_namespace(), chain.path("merged")) is None
-    assert mounts.mounted_in_namespace(0, chain.path("merged")) is None
-    assert mounts.mounted_in_namespace(1, chain.path("merged")) is None
+    assert is_mounted(chain.path("merged")) is False
+    assert process_with_mount(namespace, chain.path("merged")) == process.pid
+    assert process_with_mount(namespace, chain.path("diff")) is None
+    assert process_with_mount(kernel.mount_namespace(), chain.path("merged")) is None
+    assert process_with_mount(0, chain.path("merged")) is None
+    assert process_with_mount(1, chain.path("merged")) is None
 
 
 # Unmounting
@@ -630,8 +631,7 @@ def test_the_driver_mounts_a_committed_layer_read_only(tmpfs_home):
 def test_the_driver_mounts_the_deepest_chain(lowerdir_plus, tmpfs_home):
     chain = chains.make(tmpfs_home, 128)
     driver = Driver(tmpfs_home, ["overlay2.sync=none"])
-    driver.features = driver.features._replace(lowerdir_plus=lowerdir_plus)
-    driver._references._features = driver.features
+    driver.opened = driver.opened._replace(features=driver.features._replace(lowerdir_plus=lowerdir_plus))
     path = driver.get(chain.layer)
     assert len(os.listdir(path)) == 130
     os.mkdir(path + "/new")

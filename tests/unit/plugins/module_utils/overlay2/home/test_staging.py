@@ -15,7 +15,7 @@ from overlay2 import Driver
 from overlay2.errors import LayerExists, LayerInUse, Overlay2Error
 from overlay2.home.layout import LayerRecord
 from overlay2.home.staging import Staging, ensure_folder, link_id, make_folder, write_new
-from overlay2.home.store import Store
+from overlay2.home.store import GraphDriverStore
 from support import homes, host, steps, trees
 
 ME = (os.geteuid(), os.getegid())
@@ -33,7 +33,7 @@ def driver(home):
 @pytest.fixture
 def staging(driver):
     """A second one of the same home, as another process has it."""
-    return Staging(Store(driver.home), ME, durable=True)
+    return Staging(GraphDriverStore(driver.home), None, ME, durable=True)
 
 
 def mode_of(path):
@@ -133,7 +133,7 @@ def _fail_with_a_link(home, staging):
 
 
 def test_a_stage_is_left_alone_by_sweeps_while_its_maker_lives(driver, staging):
-    other = Staging(Store(driver.home), ME, durable=False)
+    other = Staging(GraphDriverStore(driver.home), None, ME, durable=False)
     with staging.stage() as staged:
         trees.write_tree(staged.path, {"diff/a": b""})
         assert other.sweep() == 0
@@ -160,7 +160,7 @@ def test_a_sweep_takes_what_nobody_has_locked(driver, staging, spawn):
 
 
 def test_a_sweep_of_a_home_without_staging_folder(real_tmp):
-    assert Staging(Store(str(real_tmp)), ME, durable=True).sweep() == 0
+    assert Staging(GraphDriverStore(str(real_tmp)), None, ME, durable=True).sweep() == 0
     assert os.listdir(real_tmp) == []
 
 
@@ -196,7 +196,7 @@ def test_a_sweep_that_fails_says_so_and_goes_on(driver, staging, caplog):
 def test_a_new_stage_that_a_sweep_took_is_made_again(driver, staging):
     """Between making and locking it, a staged folder is fair game."""
     for place in ("make_folder", "flock"):
-        other = Staging(Store(driver.home), ME, durable=True)
+        other = Staging(GraphDriverStore(driver.home), None, ME, durable=True)
         with steps.Once(place, lambda: remove_all(staging.folder)) as moment, other.stage() as staged:
             os.mkdir(staged.child("diff"))
         assert moment.happened
@@ -217,7 +217,7 @@ def show(staging, layer, link, lower=None, parent=""):
         staging.make_diff(staged)
         if lower:
             staging.make_work(staged)
-        staging.furnish(staged, link, lower, LayerRecord(), sync=False)
+        staging.write_files(staged, link, lower, LayerRecord(), sync=False)
         staging.publish(staged, layer, link, parent)
 
 
@@ -260,7 +260,7 @@ def test_an_error_after_a_layer_shows_does_not_unmark_its_parent(driver, staging
 
 
 def test_a_child_that_comes_between_is_found_when_its_parent_is_replaced(driver):
-    with steps.Once("settle", lambda: driver.create("child", "image")) as moment:
+    with steps.Once("sync", lambda: driver.create("child", "image")) as moment:
         driver.apply_diff("image", "base", trees.stream({"new": b""}), replace=True)
     assert moment.happened
     assert driver.layer("image").committed
