@@ -25,7 +25,7 @@ attributes:
     platforms: linux
 """
 
-    # For modules that only look; together with the fragment above.
+    # For modules that change nothing; use together with the fragment above.
     INFO_MODULE = r"""
 options: {}
 attributes:

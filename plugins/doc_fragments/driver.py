@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every module that opens a home takes; the same in Python is C(DRIVER_ARGUMENTS) in module_utils/_module.py."""
+"""The options of every module that opens a home. In Python they are C(DRIVER_ARGUMENTS) in module_utils/_module.py."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ class ModuleDocFragment:
 options:
   home:
     description:
-      - The home, the driver's root folder on the target, which holds the layers and their mounts.
-      - It is made where it is missing and the task has something to put into it.
-      - A home that dockerd or containers/storage is running on is theirs to write to; only
-        M(strata.overlay2.overlay2_info) and M(strata.overlay2.overlay2_diff) are of use there.
-        M(strata.overlay2.overlay2_prune) and M(strata.overlay2.overlay2_repair) refuse to change it until that has
-        stopped.
+      - The root folder of the driver on the target, called the I(home). It contains the layers and their mounts.
+      - A missing home is created when a layer is created in it.
+      - While dockerd or containers/storage use a home, only use M(strata.overlay2.overlay2_info) and
+        M(strata.overlay2.overlay2_diff) on it. M(strata.overlay2.overlay2_prune) and M(strata.overlay2.overlay2_repair)
+        refuse to change the home until the engine is stopped.
     type: path
     default: /var/lib/overlay2
   options:
     description:
       - Driver options, each as V(key=value).
-      - V(overlay2.size=10G) gives each read-write layer that is created without a size of its own this quota.
-      - V(overlay2.sync=none) leaves it to the kernel when a layer's data reaches the disk. With V(overlay2.sync=full),
-        the driver's default, what a task reported as done survives a power cut.
+      - V(overlay2.size=10G) sets the quota of read-write layers that are created without a size.
+      - With V(overlay2.sync=full), the default of the driver, the changes of a successful task survive a power cut.
+        With V(overlay2.sync=none), the kernel decides when the data of a layer reaches the disk.
     type: list
     elements: str
     default: []
@@ -32,10 +31,10 @@ requirements:
   - Linux with overlayfs, on a file system that reports file types in its directory entries
     (ext4; XFS with C(ftype=1); btrfs; tmpfs)
   - root, or a user namespace with a kernel of 5.11 or later
-  - Python 3.8 or later; nothing else has to be installed on the target
+  - Python 3.8 or later, without additional packages
 notes:
   - Without real root, run the play inside a user namespace, for example with C(unshare --user --map-root-user --mount).
     The mounts live as long as that namespace does.
-  - Mount references and locks are kept below C(/run/overlay2), or where the environment variable C(OVERLAY2_RUN_ROOT)
-    says. All tasks and programs that share a home must agree on it.
+  - Mount references and locks are kept below C(/run/overlay2), or below the folder in the environment variable
+    C(OVERLAY2_RUN_ROOT). All tasks and programs that share a home must use the same folder.
 """

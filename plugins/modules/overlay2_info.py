@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: overlay2_info
-short_description: Tell what is in an overlay2 home
+short_description: Gather information about an overlay2 home
 version_added: 0.1.0
 description:
-  - Tells what the host offers, which layers there are, what is mounted and who holds it, how much of their quota layers
-    use, whose the layers are and what is wrong with them.
-  - Takes no lock and changes nothing, so it is safe on a home that dockerd is using.
-  - One damaged layer does not hide the others; what is wrong with it is in its C(problems).
+  - Returns the features of the host, the layers of a home, its mounts and their holders, quotas, the owners of the
+    layers, and what is wrong with them.
+  - Takes no lock and changes nothing, so it can be used on a home while dockerd uses it.
+  - A damaged layer does not hide the others. What is wrong with it is in its C(problems).
 author:
   - The strata.overlay2 authors (@strata-overlay2)
 extends_documentation_fragment:
@@ -25,9 +25,10 @@ extends_documentation_fragment:
 options:
   gather:
     description:
-      - What to tell. Each has a key of its name in the result.
-      - V(owners) tells whose each layer is, from the records of the engine that made the home (dockerd,
-        containers/storage, this collection) and from the mounts of all mount namespaces; and which are nobody's.
+      - What to return. Each value is also the name of a key in the result.
+      - V(owners) returns the owner of each layer, according to the records of the engine that created the home
+        (dockerd, containers/storage, this collection) and to the mounts in all mount namespaces; and the layers that
+        nobody owns.
       - V(health) checks the home and all of its layers.
     type: list
     elements: str
@@ -35,8 +36,7 @@ options:
     default: [status, layers, mounts]
   deep:
     description:
-      - With V(health) in O(gather), also recompute the digests that are on record, which reads every file of those
-        layers.
+      - With V(health) in O(gather), also recompute recorded digests, which reads all files of those layers.
     type: bool
     default: false
 seealso:
@@ -47,11 +47,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the home
+- name: Gather features, layers and mounts
   strata.overlay2.overlay2_info:
   register: overlay2
 
-- name: Layers that nothing stands on and nobody holds
+- name: List layers that have no children and no holders
   ansible.builtin.debug:
     msg: >-
       {{ overlay2.layers | map(attribute='id')
@@ -62,36 +62,34 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: overlay2.layers | map(attribute='problems') | flatten | length == 0
 
-- name: Whose are the folders in Docker's home, and is something wrong with it?
+- name: Find the owners of the layers in Docker's home, and check its health
   strata.overlay2.overlay2_info:
     home: /var/lib/docker/overlay2
-    gather: [owners, health]
-  register: docker_home
+    gather: [status, owners, health]
+  register: docker
 
-- name: Nobody's layers
+- name: List the layers that nobody owns
   ansible.builtin.debug:
-    msg: "{{ docker_home.owners.layers | selectattr('kind', 'equalto', 'unowned') | map(attribute='id') }}"
+    msg: "{{ docker.owners.layers | selectattr('kind', 'equalto', 'unowned') | map(attribute='id') }}"
 
 - name: Fail if something is broken
   ansible.builtin.assert:
-    that: docker_home.health | selectattr('severity', 'equalto', 'error') | length == 0
+    that: docker.health | selectattr('severity', 'equalto', 'error') | length == 0
 
-- name: Does dockerd's home have native diff?
-  strata.overlay2.overlay2_info:
-    home: /var/lib/docker/overlay2
-    gather: [status]
-  register: docker
-  failed_when: docker.status['Native Overlay Diff'] != 'true'
+- name: Fail if Docker uses a home without native diff
+  ansible.builtin.assert:
+    that: docker.status['Native Overlay Diff'] == 'true'
+  when: docker.exists
 """
 
 RETURN = r"""
 exists:
-  description: Whether the home exists. If not, the keys below are there and empty.
+  description: Whether the home exists. If not, the keys below are returned with empty values.
   returned: success
   type: bool
   sample: true
 status:
-  description: What the driver reports of itself and of the host. The first five labels are those of C(docker info).
+  description: Features of the driver and the host. The first five labels are those of C(docker info).
   returned: success and V(status) in O(gather)
   type: dict
   sample:
@@ -193,19 +191,19 @@ mounts:
   elements: dict
   contains:
     id:
-      description: The layer's name.
+      description: The name of the layer.
       type: str
       sample: shop-run
     path:
-      description: Where its files are, those below included.
+      description: Where the files of the layer and those below are.
       type: str
       sample: /var/lib/overlay2/shop-run/merged
     mounted:
-      description: Whether the kernel has it mounted. False for a base, which is held without a mount.
+      description: Whether the layer is mounted, according to the kernel. Always false for a base.
       type: bool
       sample: true
     ref_count:
-      description: The number of references, over all holders.
+      description: The number of references of all holders.
       type: int
       sample: 2
     holders:
@@ -219,15 +217,15 @@ quota:
   elements: dict
   contains:
     id:
-      description: The layer's name.
+      description: The name of the layer.
       type: str
       sample: shop-run
     project_id:
-      description: The XFS project that counts for it.
+      description: The XFS project of the layer.
       type: int
       sample: 7
     limit:
-      description: Bytes that it may use; 0 for no limit.
+      description: Bytes that the layer may use; 0 for no limit.
       type: int
       sample: 10737418240
     used:
@@ -239,20 +237,20 @@ quota:
       type: int
       sample: 5
 owners:
-  description: Whose the layers are.
+  description: The owners of the layers.
   returned: success and V(owners) in O(gather)
   type: dict
   contains:
     engine:
-      description: Whose home it is, V(dockerd), V(containers-storage), V(overlay2) (this collection), or empty.
+      description: The engine that created the home, V(dockerd), V(containers-storage) or V(overlay2); empty if unknown.
       type: str
       sample: dockerd
     root:
-      description: The folder of the engine's records.
+      description: The folder with the records of the engine.
       type: str
       sample: /var/lib/docker
     running:
-      description: Whether the engine is at work on the home now; null if that can't be told.
+      description: Whether the engine is running on the home; null if that cannot be determined.
       type: bool
       sample: true
     counts:
@@ -260,7 +258,7 @@ owners:
       type: dict
       sample: {container: 7, image: 12, build-cache: 3, layer: 0, mount: 0, unowned: 1, unknown: 0}
     problems:
-      description: Records of the engine that can't be read. Layers that they may be about are V(unknown).
+      description: Records of the engine that can't be read. Layers that they may refer to are V(unknown).
       type: list
       elements: str
       sample: []
@@ -270,14 +268,14 @@ owners:
       elements: dict
       contains:
         id:
-          description: The layer's name.
+          description: The name of the layer.
           type: str
           sample: 3f3750ebbcb6f72ba299173aefa13d918dd719de25ab1768107596e84ad6fa6f
         kind:
           description:
-            - What its strongest owner is, V(container), V(image), V(build-cache), V(layer) (made for its own sake, by
-              this collection for one) or V(mount) (something has it mounted that no record explains).
-            - V(unowned) if nobody needs it, V(unknown) if that can't be told.
+            - The kind of its strongest owner, V(container), V(image), V(build-cache), V(layer) (created for its own
+              sake, for example by this collection) or V(mount) (mounted without any record that explains it).
+            - V(unowned) if nobody needs it, V(unknown) if that cannot be determined.
           type: str
           sample: image
         names:
@@ -286,7 +284,7 @@ owners:
           elements: str
           sample: [shop:4.2]
         state:
-          description: State of the strongest owner, as V(running), V(exited), V(tagged), V(dangling).
+          description: State of the strongest owner, such as V(running), V(exited), V(tagged) or V(dangling).
           type: str
           sample: tagged
         certainty:
@@ -294,16 +292,16 @@ owners:
           type: str
           sample: certain
         reason:
-          description: What makes it so, one sentence.
+          description: The reason, in one sentence.
           type: str
           sample: it is below a layer of image shop:4.2 (tagged)
         evidence:
-          description: Where that is written, a file and the field in it.
+          description: The evidence, as files and the fields in them.
           type: list
           elements: str
           sample: ["/var/lib/docker/image/overlay2/repositories.json: Repositories.shop.shop:4.2"]
         owners:
-          description: All its owners, the strongest first, with their C(kind), C(id), C(names), C(state) and C(direct).
+          description: All owners, the strongest first, with their C(kind), C(id), C(names), C(state) and C(direct).
           type: list
           elements: dict
           sample:
@@ -315,15 +313,15 @@ health:
   elements: dict
   contains:
     code:
-      description: What it is, as V(link-empty), V(lower-layer-missing), V(merged-leftover).
+      description: The kind of problem, such as V(link-empty), V(lower-layer-missing) or V(merged-leftover).
       type: str
       sample: link-empty
     severity:
-      description: V(error) if a layer can't be used for it, V(warning) if it can, V(note).
+      description: V(error) if a layer cannot be used because of it, V(warning) if it can, or V(note).
       type: str
       sample: error
     layer:
-      description: The layer's name, empty for the home itself.
+      description: The name of the layer; empty for the home itself.
       type: str
       sample: shop-run
     path:
@@ -331,7 +329,7 @@ health:
       type: str
       sample: /var/lib/overlay2/shop-run/link
     evidence:
-      description: What is there, and what should be.
+      description: The current state, and the expected one.
       type: str
       sample: its link file is empty, as after a power cut, and l/5C7HYQ3TTGZEXY2KBCFVBT4LQN leads to it
     remedy:
@@ -339,7 +337,7 @@ health:
       type: str
       sample: Write that name into it
     repairable:
-      description: Whether M(strata.overlay2.overlay2_repair) mends it.
+      description: Whether M(strata.overlay2.overlay2_repair) can fix it.
       type: bool
       sample: true
 error:
@@ -365,41 +363,56 @@ remedy:
 """
 
 import os
+from typing import Any
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import records
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 
+#: Labels of the driver's status, for a home that does not exist.
+STATUS = (
+    "Backing Filesystem",
+    "Supports d_type",
+    "Using metacopy",
+    "Native Overlay Diff",
+    "userxattr",
+    "Project Quota",
+    "Mount API (lowerdir+)",
+    "User Namespace",
+    "Sync",
+    "Kernel",
+)
 
-def gather_status(driver):
-    """Label to value (dict of str), in the driver's order."""
+
+def gather_status(driver: Driver) -> dict[str, str]:
+    """Label to value, in the driver's order."""
     return dict(driver.status())
 
 
-def gather_layers(driver):
-    """A record for each layer. Sizes that are not recorded are left out: they take a walk through the layer."""
+def gather_layers(driver: Driver) -> list[dict[str, Any]]:
+    """A record for each layer. Sizes that are not recorded are null: counting needs a walk through the layer."""
     return [records.layer_record(driver.home, layer) for layer in driver.layers()]
 
 
-def gather_mounts(driver):
-    """A record for each layer that is mounted or held (list of dict)."""
+def gather_mounts(driver: Driver) -> list[dict[str, Any]]:
+    """A record for each layer that is mounted or held."""
     return [mount_record(driver, layer) for layer in driver.layers(driver.mounted_layers())]
 
 
-def mount_record(driver, layer):
-    """A layer's mount and holders (dict)."""
+def mount_record(driver: Driver, layer: Any) -> dict[str, Any]:
+    """A layer's mount and holders."""
     path = os.path.join(driver.home, layer.id, "diff" if layer.parent == "" else "merged")
     return records.mount_record(layer.id, path, driver.mounted(layer.id), driver.holders(layer.id))
 
 
-def gather_quota(driver):
-    """A record for each layer with a quota (list of dict)."""
+def gather_quota(driver: Driver) -> list[dict[str, Any]]:
+    """A record for each layer with a quota."""
     return [dict(records.quota_record(layer.quota), id=layer.id) for layer in driver.layers() if layer.quota]
 
 
-def gather_checked(driver, topics, deep):
-    """Owners and health (dict), as far as they are asked for: health needs the owners too, which take the time once."""
-    # Imported here: whoever asks for status and layers alone does not pay for it.
+def gather_checked(driver: Driver, topics: list[str], deep: bool) -> dict[str, Any]:
+    """Owners and health, as requested. Health needs the owners too, so they are resolved once for both."""
+    # Imported here: tasks that ask for status and layers alone do not pay for it.
     from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import health, owners
 
     report = owners.resolve(driver)
@@ -411,23 +424,35 @@ def gather_checked(driver, topics, deep):
     return found
 
 
+def gather_nothing(home: str, topics: list[str]) -> dict[str, Any]:
+    """The result for a home that does not exist, with all keys that an existing one has."""
+    found: dict[str, Any] = {topic: [] for topic in topics}
+    if "status" in topics:
+        found["status"] = dict.fromkeys(STATUS, "")
+    if "owners" in topics:
+        from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import owners
+
+        found["owners"] = records.owners_record(owners.Report(home, "", "", None, {}))
+    return found
+
+
 GATHERERS = {"status": gather_status, "layers": gather_layers, "mounts": gather_mounts, "quota": gather_quota}
 CHECKED = ("owners", "health")
 
 
-def manage(module):
-    """Look, and return the module's result (dict)."""
+def manage(module: DriverModule) -> dict[str, Any]:
+    """Look, and return the module's result."""
     topics = module.params["gather"]
     driver = module.open_driver(read_only=True)
     if driver is None:
-        return dict({topic: {} if topic in ("status", "owners") else [] for topic in topics}, exists=False)
+        return dict(gather_nothing(module.params["home"], topics), exists=False)
     result = {topic: GATHERERS[topic](driver) for topic in topics if topic in GATHERERS}
     if any(topic in CHECKED for topic in topics):
         result.update(gather_checked(driver, topics, module.params["deep"]))
     return dict(result, exists=True)
 
 
-def main():
+def main() -> None:
     DriverModule(
         {
             "gather": {

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: overlay2_prune
-short_description: List layers that nobody needs, with their sizes, and remove them on request
+short_description: List layers that nobody needs, and remove them on request
 version_added: 0.1.0
 description:
-  - Finds the layers of a home that are garbage with certainty, from the records of the engine that made it (dockerd,
-    containers/storage) and from what the kernel has mounted in any mount namespace. By default it only lists them.
-  - A layer that an image, a container, the build cache, a holder or a mount needs, or one below such a layer, is never
-    among them; nor is one whose owner is unknown because a record can't be read, or one that a running engine may be
-    making. Layers that this collection made are somebody's on purpose, and are not either.
-  - What dockerd has on record of a layer is removed with it, in the order in which dockerd itself does so. Of
-    containers/storage only folders without a record are removed; its own commands remove the rest.
+  - Finds the layers of a home that are certain to be garbage, using the records of the engine that created it (dockerd,
+    containers/storage) and the mounts in all mount namespaces. By default it only lists them.
+  - A layer is not garbage if an image, a container, the build cache, a holder or a mount needs it or a layer above it,
+    if its owner is unknown because a record can't be read, or if a running engine may be creating it. Layers that this
+    collection created are never garbage.
+  - The records of dockerd about a layer are removed together with it, in the same order as dockerd does. In a home of
+    containers/storage, only folders without a record are removed. Use its own commands to remove other layers.
 author:
   - The strata.overlay2 authors (@strata-overlay2)
 extends_documentation_fragment:
@@ -34,19 +34,19 @@ attributes:
 options:
   dry_run:
     description:
-      - Only list what would be removed.
+      - Only list the layers that would be removed.
     type: bool
     default: true
   foreign:
     description:
-      - Remove layers from a home that is dockerd's or containers/storage's. The engine must be stopped, which its own
-        locks tell; they are held until the module is done.
-      - Without it such a home is only listed; a task that would remove something from it fails.
+      - Allow to remove layers from a home of dockerd or containers/storage. The engine must be stopped. The module
+        checks the locks of the engine and holds them until it is done.
+      - Without this option, a task that would remove something from such a home fails.
     type: bool
     default: false
   layers:
     description:
-      - Only these layers, by their names. One that somebody needs stays all the same.
+      - Only remove these layers. Layers that somebody needs are kept nevertheless.
     type: list
     elements: str
 seealso:
@@ -55,16 +55,16 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What in Docker's home is nobody's, and how much is it?
+- name: List the garbage in Docker's home
   strata.overlay2.overlay2_prune:
     home: /var/lib/docker/overlay2
   register: garbage
 
-- name: Tell
+- name: Show its size
   ansible.builtin.debug:
     msg: "{{ garbage.candidates | length }} layers, {{ garbage.size | human_readable }}"
 
-- name: Remove it while Docker is stopped
+- name: Remove the garbage while Docker is stopped
   when: garbage.candidates | length > 0
   block:
     - name: Stop Docker
@@ -73,7 +73,7 @@ EXAMPLES = r"""
         state: stopped
       loop: [docker.socket, docker.service]
 
-    - name: Remove what is nobody's
+    - name: Remove the layers that nobody needs
       strata.overlay2.overlay2_prune:
         home: /var/lib/docker/overlay2
         dry_run: false
@@ -87,22 +87,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 engine:
-  description: Whose home it is, V(dockerd), V(containers-storage), V(overlay2) (this collection), or empty.
+  description: The engine that created the home, V(dockerd), V(containers-storage) or V(overlay2); empty if unknown.
   returned: success
   type: str
   sample: dockerd
 candidates:
-  description: The layers that are garbage with certainty, in the order of removal.
+  description: The layers that are certain to be garbage, in the order of removal.
   returned: success
   type: list
   elements: dict
   contains:
     id:
-      description: The layer's name.
+      description: The name of the layer.
       type: str
       sample: 7d2bd3e6ac2a5b6a1a29a0b6ad9e1cf1f0b8d0a5b4d4a0c8f0f4bb1d1c7a9e55
     path:
-      description: Its folder.
+      description: The folder of the layer.
       type: str
       sample: /var/lib/docker/overlay2/7d2bd3e6ac2a5b6a1a29a0b6ad9e1cf1f0b8d0a5b4d4a0c8f0f4bb1d1c7a9e55
     size:
@@ -110,16 +110,16 @@ candidates:
       type: int
       sample: 104857600
     reason:
-      description: Why it is nobody's.
+      description: Why it is garbage.
       type: str
       sample: the engine has no record of it
     evidence:
-      description: Where its owner would be on record.
+      description: Where its owner would be recorded.
       type: list
       elements: str
       sample: [/var/lib/docker/image/overlay2/layerdb/sha256, /var/lib/docker/image/overlay2/layerdb/mounts]
 kept:
-  description: Layers that seem to be nobody's and stay, with the reason.
+  description: Layers that seem to be garbage but are kept, with the reason.
   returned: success
   type: list
   elements: dict
@@ -132,7 +132,7 @@ size:
   type: int
   sample: 104857600
 removed:
-  description: Names of the layers that were removed, or would be in check mode. Empty in a dry run.
+  description: Names of the layers that were removed, or would be in check mode; empty in a dry run.
   returned: success
   type: list
   elements: str
@@ -159,13 +159,15 @@ remedy:
   sample: Stop dockerd first
 """
 
+from typing import Any
+
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 
 
-def candidate_record(candidate):
-    """A candidate as the module returns it (dict)."""
+def candidate_record(candidate: Any) -> dict[str, Any]:
+    """A candidate as the module returns it."""
     return {
         "id": plain_text(candidate.layer),
         "path": plain_text(candidate.path),
@@ -175,16 +177,16 @@ def candidate_record(candidate):
     }
 
 
-def limited(planned, layers):
-    """The plan with only those candidates that the task names; all of them where it names none."""
+def limited(planned: prune.Plan, layers: list[str] | None) -> prune.Plan:
+    """The plan with only the candidates that the task names; all of them if it names none."""
     if layers is None:
         return planned
     chosen = tuple(candidate for candidate in planned.candidates if candidate.layer in layers)
     return planned._replace(candidates=chosen)
 
 
-def manage(module):
-    """List, or remove, what is garbage, and return the module's result (dict)."""
+def manage(module: DriverModule) -> dict[str, Any]:
+    """List, or remove, the garbage, and return the module's result."""
     params = module.params
     driver = module.open_driver(read_only=True)
     if driver is None:
@@ -212,7 +214,7 @@ def manage(module):
     }
 
 
-def main():
+def main() -> None:
     DriverModule(
         {
             "dry_run": {"type": "bool", "default": True},

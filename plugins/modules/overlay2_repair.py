@@ -8,16 +8,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: overlay2_repair
-short_description: Mend what a power cut or a helping hand broke in an overlay2 home
+short_description: Repair damage of an overlay2 home after a power cut or a mistake
 version_added: 0.1.0
 description:
-  - Checks a home as M(strata.overlay2.overlay2_info) does with O(strata.overlay2.overlay2_info#module:gather=health),
-    and mends what the rest of the home proves, as a lost short link from the layer's own C(link) file, an empty C(link)
-    file from the short link, or an empty C(lower) file from the chains of the layers above and the engine's records.
-  - What is not proven is left alone and returned in RV(findings), with a remedy.
-  - No layer's content is touched. Each change is one rename, made under the locks of the home.
-  - The home of dockerd or containers/storage is mended only while that engine is at rest, which its own locks tell;
-    they are held meanwhile. Look first, with C(--check --diff).
+  - Checks a home like M(strata.overlay2.overlay2_info) with O(strata.overlay2.overlay2_info#module:gather=health), and
+    restores what can be derived from the rest of the home. For example, a missing short link is restored from the
+    C(link) file of the layer, an empty C(link) file from the short link, and an empty C(lower) file from the chains of
+    the layers above and the records of the engine.
+  - Findings that cannot be repaired with certainty are left alone and returned in RV(findings), with a remedy.
+  - The content of layers is never changed. Each change is a single rename, made under the locks of the home.
+  - A home of dockerd or containers/storage is only repaired while that engine is stopped. The module checks the locks
+    of the engine and holds them meanwhile. Use C(--check --diff) to see the changes first.
 author:
   - The strata.overlay2 authors (@strata-overlay2)
 extends_documentation_fragment:
@@ -34,7 +35,7 @@ attributes:
 options:
   codes:
     description:
-      - Only mend findings with these codes, as V(link-empty).
+      - Only repair findings with these codes, such as V(link-empty).
     type: list
     elements: str
 seealso:
@@ -43,14 +44,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Mend Docker's home after the power cut
+- name: Repair Docker's home after a power cut
   strata.overlay2.overlay2_repair:
     home: /var/lib/docker/overlay2
-  register: mended
+  register: repaired
 
-- name: What is left to do by hand
+- name: Show what has to be repaired by hand
   ansible.builtin.debug:
-    msg: "{{ mended.findings | map(attribute='remedy') }}"
+    msg: "{{ repaired.findings | map(attribute='remedy') }}"
 """
 
 RETURN = r"""
@@ -61,11 +62,11 @@ repairs:
   elements: dict
   contains:
     code:
-      description: Code of the finding that is mended.
+      description: Code of the finding that is repaired.
       type: str
       sample: link-empty
     layer:
-      description: The layer's name, empty for the home itself.
+      description: The name of the layer; empty for the home itself.
       type: str
       sample: 7d2bd3e6ac2a
     path:
@@ -77,15 +78,15 @@ repairs:
       type: str
       sample: change
     before:
-      description: What was there; empty for nothing.
+      description: The previous state; empty if nothing existed.
       type: str
       sample: "file 0644: "
     after:
-      description: What is there now; empty for nothing.
+      description: The new state; empty if it was removed.
       type: str
       sample: "file 0644: 5C7HYQ3TTGZEXY2KBCFVBT4LQN"
 findings:
-  description: What is wrong beyond that, worst first, as in M(strata.overlay2.overlay2_info).
+  description: The remaining problems, worst first, as returned by M(strata.overlay2.overlay2_info).
   returned: success
   type: list
   elements: dict
@@ -112,6 +113,8 @@ remedy:
   sample: Stop dockerd first
 """
 
+from typing import Any
+
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import health, repair
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
@@ -119,12 +122,12 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors im
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.records import finding_record
 
 
-def repair_record(step):
-    """A repair as the module returns it (dict of str)."""
+def repair_record(step: Any) -> dict[str, str]:
+    """A repair as the module returns it."""
     return dict(step._asdict())
 
 
-def difference(step):
+def difference(step: Any) -> dict[str, str]:
     """A repair for the diff."""
     return {
         "before_header": step.path,
@@ -134,12 +137,12 @@ def difference(step):
     }
 
 
-def manage(module):
-    """Mend what can be, and return the module's result (dict)."""
+def manage(module: DriverModule) -> dict[str, Any]:
+    """Repair what can be repaired, and return the module's result."""
     codes = module.params["codes"]
     for code in codes or ():
         if code not in health.CODES:
-            raise OptionError("there is no finding of the code '%s'" % code, remedy="Leave codes out to mend all")
+            raise OptionError("unknown finding code: '%s'" % code, remedy="Leave codes out to repair all findings")
     driver = module.open_driver(read_only=True)
     findings = [] if driver is None else health.check(driver)
     chosen = [finding for finding in findings if codes is None or finding.code in codes]
@@ -156,7 +159,7 @@ def manage(module):
     }
 
 
-def main():
+def main() -> None:
     DriverModule({"codes": {"type": "list", "elements": "str"}}, driver=Driver).run(manage)
 
 
