@@ -64,6 +64,7 @@ def fill(
             id_map=home.id_map,
             in_userns=home.features.in_user_namespace,
             upper_fd=upper_fd,
+            lower_paths=[os.path.join(home.path, link) for link in lower_links],
             scratch_fd=fs.open_on(stack, scratch),
             has_digest=diff_id is not None,
         )

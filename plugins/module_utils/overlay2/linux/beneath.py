@@ -18,7 +18,7 @@ import functools
 import os
 import struct
 
-from ..errors import ArchiveError, BreakoutError
+from ..errors import BreakoutError
 from .libc import AT_FDCWD, syscall
 
 #: The same number on every architecture (include/uapi/asm-generic/unistd.h).
@@ -75,10 +75,9 @@ def open_folder(root_fd, path, make=None):
 
     :param path: clean and relative: no empty, ``.`` or ``..`` component (bytes); ``b""`` is the root itself.
     :param make: called as ``make(dir_fd, name)`` with a folder's descriptor and a name in it (bytes) that is missing,
-        or is neither a folder nor a link. It makes the folder or raises. Never called for what a link points to.
+        or is neither a folder nor a link. It makes the folder or raises. What a link points to is made too.
     :returns: an ``O_PATH`` descriptor (int) that the caller closes.
     :raises BreakoutError: a relative link leads out.
-    :raises ArchiveError: a link points to nothing where something is to be made.
     :raises OSError: the folder is missing, is none, or can't be opened.
     """
     try:
@@ -103,22 +102,18 @@ def open_without_links(root_fd, path):
 def walk(root_fd, path, make=None):
     """:func:`open_folder` by steps that follow nothing; parameters and errors are the same."""
     names = path.split(b"/") if path else []
-    own = len(names)  # how many of the last names are the caller's own, not a link's
     for _turn in range(_MAX_TURNS):
-        descriptor, at, text = _descend(root_fd, names, len(names) - own, make)
+        descriptor, at, text = _descend(root_fd, names, make)
         if text is None:
             return descriptor
         # All names before were just found to be folders, so that ".." may be taken off them as text.
-        rest = names[at + 1 :]
-        own = min(own, len(rest))
-        names = _turned(names[:at], text, path) + rest
+        names = _turned(names[:at], text, path) + names[at + 1 :]
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
-def _descend(root_fd, names, borrowed, make):
+def _descend(root_fd, names, make):
     """Go down ``names`` until their end, or a link, or ``..``.
 
-    :param borrowed: that many of the first names came from a link and are not to be made.
     :returns: (descriptor, None, None), or (None, index of the link or ``..``, where it points).
     """
     current = _step(root_fd, b".")
@@ -134,8 +129,6 @@ def _descend(root_fd, names, borrowed, make):
                     return None, index, text
                 if make is None or error.errno not in _MAKEABLE:
                     raise
-                if index < borrowed:
-                    raise ArchiveError("a symbolic link does not lead to a folder", path=b"/".join(names)) from None
                 make(current, name)
                 below = _step(current, name)
             os.close(current)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from typing import Iterator, Optional
 
 from ..linux.beneath import open_folder, open_without_links
 
@@ -19,6 +20,7 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Descriptors that are kept, those used last. Archives go depth first, so a few serve nearly all entries.
 _KEPT = 64
 
+_LENGTH = struct.Struct("=I")
 #: atime and mtime in nanoseconds, length of the path, length of the default ACL.
 _TIMES = struct.Struct("=qqHI")
 
@@ -27,32 +29,22 @@ class Folders:
     """Descriptors of folders beneath a root, by their path as archives spell it.
 
     :param root_fd: the root, which stays the caller's.
-    :param make: makes a missing folder: ``make(dir_fd, name)``.
     """
 
-    def __init__(self, root_fd, make):
+    def __init__(self, root_fd):
         self._root_fd = root_fd
-        self._make = make
         self._open = {}
 
-    def get(self, path):
-        """A descriptor of the folder ``path`` (bytes), made with its parents where missing.
+    def get(self, path, make=None):
+        """A descriptor of the folder ``path`` (bytes).
 
         It stays this object's, and open until many other folders were asked for.
 
+        :param make: called as ``make(dir_fd, name)`` for each missing folder, and makes it; None makes nothing.
         :raises BreakoutError: a symbolic link leads out.
-        :raises OSError: something on the way is no folder.
+        :raises FileNotFoundError: it is missing, and nothing is made.
+        :raises OSError: something on the way is not a folder.
         """
-        return self._get(path, self._make)
-
-    def find(self, path):
-        """As :meth:`get`, but nothing is made.
-
-        :raises FileNotFoundError: it is missing.
-        """
-        return self._get(path, None)
-
-    def _get(self, path, make):
         kept = self._open
         descriptor = kept.pop(path, None)
         if descriptor is None:
@@ -85,9 +77,6 @@ class Folders:
 class UnlinkedFolders(Folders):
     """Folders whose paths meet no symbolic link, so that no two paths mean the same one; all others are an OSError."""
 
-    def __init__(self, root_fd):
-        super().__init__(root_fd, None)
-
     def _opened(self, path, make):
         return open_without_links(self._root_fd, path)
 
@@ -118,6 +107,42 @@ class FolderTimes:
     def close(self):
         """Give the space back."""
         self._file.close()
+
+
+class SpilledPaths:
+    """Paths in a file that has no name, each once in a row: memory does not grow with their number.
+
+    :param scratch_fd: where the file is made, when it is needed.
+    """
+
+    def __init__(self, scratch_fd: int) -> None:
+        self._scratch_fd = scratch_fd
+        self._file: Optional[io.BufferedRandom] = None
+        self._last: Optional[bytes] = None
+
+    def add(self, path: bytes) -> None:
+        """Add a path, unless it is the same as the last one."""
+        if path != self._last:
+            self._last = path
+            if self._file is None:
+                self._file = unnamed_file(self._scratch_fd)
+            self._file.write(_LENGTH.pack(len(path)) + path)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Generate what was added, in order. Nothing may be added meanwhile."""
+        if self._file is None:
+            return
+        self._file.seek(0)
+        while True:
+            head = self._file.read(_LENGTH.size)
+            if not head:
+                return
+            yield self._file.read(*_LENGTH.unpack(head))
+
+    def close(self) -> None:
+        """Free the space."""
+        if self._file is not None:
+            self._file.close()
 
 
 def unnamed_file(scratch_fd):

@@ -277,7 +277,7 @@ def _serve(root_fd, memory, tasks, back):
 def _done(folders, memory, folder, base, position, size, mode, owner, exact_mode, atime, mtime):
     """Make one file; returns whether that worked. If not, the first process makes it anew, or tells why it can't."""
     try:
-        parent = folders.find(folder)
+        parent = folders.get(folder)
         file = os.open(base, NEW_FILE, mode & 0o777, dir_fd=parent)
     except OSError:
         return False

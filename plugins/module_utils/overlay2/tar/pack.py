@@ -134,7 +134,7 @@ class _Packer:
 
     def changes(self, root_fd, changes):
         """Generate the archive of changes."""
-        folders, writer = Folders(root_fd, None), self._writer
+        folders, writer = Folders(root_fd), self._writer
         try:
             for change in changes:
                 path = os.fsencode(change.path).strip(b"/")
@@ -157,7 +157,7 @@ class _Packer:
     def _add_any(self, folders, folder, path, base):
         """Add what a change names, a folder without what is in it."""
         try:
-            parent = folders.find(folder)
+            parent = folders.get(folder)
             info = os.stat(base, dir_fd=parent, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             _vanished(path)

@@ -23,22 +23,15 @@ from ..errors import ArchiveError, CompressionNotSupported, CorruptArchive, Over
 from ..idmap import IDENTITY
 from ..linux import xattr
 from ..linux.fs import write_all
+from ..tree import remove_at
 from . import headers
 from .decompression import decompressed
 from .dress import Dresser
 from .folders import FOLDER, NEW_FILE, Folders, FolderTimes
+from .merge_whiteouts import MergeWhiteouts
+from .overlay_whiteouts import OverlayWhiteouts
 from .reader import Reader, clean
-from .whiteouts import (
-    OPAQUE,
-    PLINKS,
-    PREFIX,
-    MergeWhiteouts,
-    OverlayWhiteouts,
-    Whiteouts,
-    check_path,
-    is_aufs_metadata,
-    remove_at,
-)
+from .whiteouts import OPAQUE, PLINKS, PREFIX, Whiteouts, check_path, is_aufs_metadata
 
 log = logging.getLogger("overlay2")
 
@@ -74,6 +67,7 @@ def unpack(
     id_map=IDENTITY,
     in_userns=False,
     upper_fd=None,
+    lower_paths=None,
     scratch_fd,
     progress=None,
     has_digest=False,
@@ -91,6 +85,8 @@ def unpack(
     :param upper_fd: descriptor of the upper folder if the target is an overlay mount: what this archive has put into
         the target shows there, and its whiteouts must not remove that. Without it they remove all from a plain tree,
         unless that was empty before.
+    :param lower_paths: paths of the ``diff`` folders below, uppermost first, if the target is a layer's upper folder:
+        an opaque root and whiteouts that hide nothing depend on what is below. None if they are not known.
     :param scratch_fd: descriptor of a private folder on the target's file system, for files that have no name.
     :param progress: called with the number of uncompressed bytes read so far, now and then.
     :param has_digest: the caller compares the diff ID with one that it was given. Otherwise an uncompressed archive
@@ -106,9 +102,10 @@ def unpack(
         reader = stack.enter_context(contextlib.closing(Reader(source, progress)))
         empty = _is_empty(root_fd)
         if whiteouts is Whiteouts.OVERLAY:
-            converter = OverlayWhiteouts(xattr_class)
+            converter = OverlayWhiteouts(root_fd, scratch_fd, xattr_class, lower_paths)
         else:
             converter = MergeWhiteouts(root_fd, root_fd if empty and upper_fd is None else upper_fd)
+        stack.callback(converter.close)
         dresser = Dresser(root_fd, empty, id_map)
         work = _Unpacking(reader, root_fd, converter, dresser, in_userns, scratch_fd)
         work.tree_size = 0 if empty else None
@@ -153,7 +150,7 @@ class _Unpacking:
         self._in_userns = in_userns
         self._scratch_fd = scratch_fd
         self._plinks = None
-        self._folders = Folders(root_fd, self._make_parent)
+        self._folders = Folders(root_fd)
         self._times = FolderTimes(scratch_fd)
         self._size = self._count = 0
         self.tree_size = 0  # None when it can't be told
@@ -185,6 +182,7 @@ class _Unpacking:
         finally:  # also after an error: one about an earlier entry takes its place
             if self._helper is not None:
                 self._helper.settle()
+        self._whiteouts.finish()
         for path, atime, mtime, default_acl in self._times:
             self._finish_folder(path, atime, mtime, default_acl)
 
@@ -217,7 +215,7 @@ class _Unpacking:
         elif not base:
             self._root(entry)
             return
-        parent = self._folders.get(folder)
+        parent = self._folders.get(folder, self._make_parent)
         make = self._MAKERS.get(entry.kind)
         if make is None:
             self._node(entry, parent, base)
@@ -350,6 +348,7 @@ class _Unpacking:
     def _dress_folder(self, entry, parent, base, new):
         folder = os.open(base, FOLDER, dir_fd=parent)
         self._folders.keep(entry.path, folder)
+        self._whiteouts.keep(folder)
         default_acl = self._dresser.folder(folder, entry, new)
         self._times.add(entry.path, entry.atime, entry.mtime, default_acl)
 
@@ -371,7 +370,7 @@ class _Unpacking:
                 raise ArchiveError("invalid aufs hardlink: %s is not in the archive" % _text(path))
             return self._plinks, base
         try:
-            return self._folders.find(folder), base
+            return self._folders.get(folder), base
         except (FileNotFoundError, NotADirectoryError):
             raise _no_such_target(path) from None
 
@@ -411,7 +410,7 @@ class _Unpacking:
         return self._parent(entry)
 
     def _parent(self, entry):
-        return self._folders.get(entry.path.rpartition(b"/")[0])
+        return self._folders.get(entry.path.rpartition(b"/")[0], self._make_parent)
 
     def _make_parent(self, dir_fd, name):
         """Make a folder that an entry's path needs and the archive has not listed (yet)."""
@@ -422,14 +421,27 @@ class _Unpacking:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from None
         self._dresser.implied_folder(dir_fd, name)
 
+    def _make_parent_of_whiteout(self, dir_fd, name):
+        """Make a folder that is only needed to hide something in it."""
+        try:
+            os.mkdir(name, 0o755, dir_fd=dir_fd)
+        except FileExistsError:  # this archive deletes the folder or has something else there
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
+        self._dresser.implied_folder(dir_fd, name)
+        self._whiteouts.imply(dir_fd, name)
+
     def _whiteout(self, entry, folder, base):
-        parent = self._folders.get(folder)
+        make = self._make_parent_of_whiteout if self._whiteouts.needs_parent else None
+        try:
+            parent = self._folders.get(folder, make)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # nothing can be in there any more
+        owner, times = self._dresser.owner(entry.uid, entry.gid), (entry.atime, entry.mtime)
         if base == OPAQUE:
-            self._whiteouts.make_opaque(parent)
+            removed = self._whiteouts.make_opaque(parent, owner, times)
         else:
-            owner = self._dresser.owner(entry.uid, entry.gid)
-            self._whiteouts.hide(parent, base[len(PREFIX) :], owner, (entry.atime, entry.mtime))
-        if self._whiteouts.removes:
+            removed = self._whiteouts.hide(parent, base[len(PREFIX) :], owner, times)
+        if removed:
             self._forget_folders()
 
     def _forget_folders(self):
@@ -454,7 +466,7 @@ class _Unpacking:
     def _finish_folder(self, path, atime, mtime, default_acl):
         folder, _slash, base = path.rpartition(b"/")
         try:
-            descriptor = os.open(base or b".", FOLDER, dir_fd=self._folders.find(folder))
+            descriptor = os.open(base or b".", FOLDER, dir_fd=self._folders.get(folder))
         except (OSError, ArchiveError):  # a later entry has taken its place
             return
         try:

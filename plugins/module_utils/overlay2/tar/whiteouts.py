@@ -3,8 +3,10 @@
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
 """Names in archives that remove something of the layers below (OCI image-spec, layer.md, "Whiteouts").
 
-``.wh.x`` hides ``x``, ``.wh..wh.opq`` hides all that its folder has below, other ``.wh..wh.`` names at the top are
-AUFS' own bookkeeping. Whiteouts concern lower layers only: what the same archive brings stays, whichever comes first.
+``.wh.x`` hides ``x``, ``.wh..wh..opq`` hides everything that lower layers have in its directory, other ``.wh..wh.``
+names at the top are AUFS' own bookkeeping. Whiteouts concern lower layers only: an entry of the same archive stays,
+whichever comes first. A whiteout alone does not bring back its directory if the same archive deletes that.
+:mod:`.overlay_whiteouts` and :mod:`.merge_whiteouts` apply them, and the mounted result is the same.
 """
 
 from __future__ import annotations
@@ -12,13 +14,11 @@ from __future__ import annotations
 import enum
 import os
 import stat
+from typing import Optional, Protocol, Set, Tuple
 
 from ..errors import ArchiveError
-from ..linux import xattr
-from ..linux.beneath import open_folder
 from ..linux.overlayfs import is_whiteout
-from ..tree import remove_at, walk
-from .folders import FOLDER
+from ..tree import walk
 
 PREFIX = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -39,15 +39,15 @@ class Whiteouts(enum.Enum):
     MERGE = "merge"
 
 
-def is_aufs_metadata(path):
-    """Whether an entry's path (bytes) lies in what AUFS keeps for itself at the top of a branch."""
+def is_aufs_metadata(path: bytes) -> bool:
+    """Whether an entry's path lies in what AUFS keeps for itself at the top of a branch."""
     return path.startswith(_META_PREFIX) and path != OPAQUE
 
 
-def check_path(path, base):
+def check_path(path: bytes, base: bytes) -> None:
     """Refuse names that can't be whiteouts, and names below a whiteout.
 
-    :param path: has :data:`PREFIX` in it somewhere (bytes).
+    :param path: has :data:`PREFIX` in it somewhere.
     :param base: its last component.
     :raises ArchiveError: saying so.
     """
@@ -57,135 +57,105 @@ def check_path(path, base):
         raise ArchiveError("an entry below a whiteout", path=path)
 
 
-class OverlayWhiteouts:
-    """Whiteouts as overlayfs keeps them, in a layer's upper folder.
+class Converter(Protocol):
+    """How whiteouts are applied: see :class:`~.overlay_whiteouts.OverlayWhiteouts`."""
 
-    :param xattr_class: ``trusted`` or ``user``.
+    #: The archive's entry for the root changes nothing, as in moby's overlay2.
+    keeps_root: bool
+    #: A whiteout needs its directory to exist; otherwise there is nothing to delete if it does not.
+    needs_parent: bool
+
+    def make_opaque(self, dir_fd: int, owner: Tuple[int, int], times: Tuple[int, int]) -> bool:
+        """Hide what lower layers have in a directory; returns True if directories may have been removed.
+
+        :param owner: host uid and gid of the entry; ``times`` are its access and modification in nanoseconds.
+        """
+
+    def hide(self, dir_fd: int, name: bytes, owner: Tuple[int, int], times: Tuple[int, int]) -> bool:
+        """Hide a name of lower layers; parameters and result as for :meth:`make_opaque`."""
+
+    def uncover(self, dir_fd: int, name: bytes, folder: bool) -> bool:
+        """Replace a whiteout by the archive's own entry; returns False if the name is not a whiteout.
+
+        :param folder: make a directory in its place, which hides what the whiteout hid.
+        """
+
+    def imply(self, dir_fd: int, name: bytes) -> None:
+        """Note a directory that was made only to hold whiteouts."""
+
+    def keep(self, folder: int) -> None:
+        """Note that the archive itself brings an open directory."""
+
+    def finish(self) -> None:
+        """Complete what needs the whole archive."""
+
+    def close(self) -> None:
+        """Close all descriptors."""
+
+
+#: Most directories that :class:`ImpliedFolders` remembers.
+_IMPLIED = 1 << 16
+
+
+class ImpliedFolders:
+    """Directories that only exist because whiteouts are in them: a deletion of one of these is not undone by them.
+
+    If there are too many, some are forgotten and stay as empty directories; what they contained is still hidden.
     """
 
-    #: moby leaves a layer's own folder as the driver made it, whatever the archive says of its root
-    keeps_root = True
-    removes = False
+    def __init__(self) -> None:
+        self._known: Set[Tuple[int, int]] = set()
 
-    def __init__(self, xattr_class):
-        self._opaque = xattr.opaque(xattr_class)
+    def __bool__(self) -> bool:
+        return bool(self._known)
 
-    def make_opaque(self, dir_fd, name=b"."):
-        """Hide what the layers below have in a folder."""
-        folder = os.open(name, FOLDER, dir_fd=dir_fd)
-        try:
-            os.setxattr(folder, self._opaque, xattr.OPAQUE)
-        finally:
-            os.close(folder)
+    def __contains__(self, info: os.stat_result) -> bool:
+        return (info.st_dev, info.st_ino) in self._known
 
-    def hide(self, dir_fd, name, owner, times):
-        """Hide what the layers below have at a name, by a device.
+    def add(self, info: os.stat_result) -> None:
+        """Remember the directory that stat(2) described."""
+        if len(self._known) >= _IMPLIED:
+            self._known.clear()
+        self._known.add((info.st_dev, info.st_ino))
 
-        :param owner: whose it is (uid, gid).
-        :param times: (access, modification) in nanoseconds; with the archive's the copy of a layer has its diff ID.
-        """
-        try:
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=dir_fd)
-            os.chown(name, owner[0], owner[1], dir_fd=dir_fd, follow_symlinks=False)
-            os.utime(name, ns=times, dir_fd=dir_fd, follow_symlinks=False)
-        except FileExistsError:
-            # This archive has put something there: that stays, and only what a folder has below is hidden.
-            if stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
-                self.make_opaque(dir_fd, name)
+    def discard(self, info: os.stat_result) -> None:
+        """Forget the directory that stat(2) described."""
+        self._known.discard((info.st_dev, info.st_ino))
 
-    def uncover(self, dir_fd, name, folder):
-        """Take away a whiteout that the archive now puts something in place of; returns whether there was one.
-
-        :param folder: a folder is to come, which has to hide what the whiteout hid. It is made here.
-        """
-        if not is_whiteout(os.stat(name, dir_fd=dir_fd, follow_symlinks=False)):
+    def hold_nothing_else(self, folder: int) -> bool:
+        """True if an open directory is one of these and has nothing but whiteouts and others of these in it."""
+        if os.fstat(folder) not in self:
             return False
-        os.unlink(name, dir_fd=dir_fd)
-        if folder:
-            os.mkdir(name, 0o700, dir_fd=dir_fd)
-            self.make_opaque(dir_fd, name)
+        try:
+            walk(folder, self._whiteouts_only)
+        except _OtherContent:
+            return False
         return True
 
-
-class MergeWhiteouts:
-    """Whiteouts carried out: what they name is removed, but for what this archive has put there.
-
-    :param root_fd: the tree that is unpacked into.
-    :param upper_fd: where what this archive has put there shows: the upper folder of an overlay mount, or ``root_fd``
-        itself if that was empty. None: not known, all goes.
-    """
-
-    keeps_root = False
-    #: folders may be gone after a call
-    removes = True
-
-    def __init__(self, root_fd, upper_fd):
-        self._upper_fd = upper_fd
-        self._root_path = _path_of(root_fd)
-
-    def make_opaque(self, dir_fd):
-        """Remove what a folder has from below."""
-        self._prune_below(dir_fd, b".")
-
-    def hide(self, dir_fd, name, _owner, _times):
-        """Remove what a name has from below."""
-        upper = self._upper_of(dir_fd)
-        try:
-            if self._prune_one(dir_fd, upper, name):
-                self._prune_below(dir_fd, name)
-        finally:
-            _close(upper)
-
-    def uncover(self, _dir_fd, _name, _folder):
-        """There are no whiteouts in a merged tree."""
-        return False
-
-    def _prune_below(self, dir_fd, name):
-        folder = os.open(name, FOLDER, dir_fd=dir_fd)
-        try:
-            walk(folder, self._prune)
-        finally:
-            os.close(folder)
-
-    def _prune(self, dir_fd):
-        """Remove from a folder what this archive has not put there; returns names of the folders to look into."""
-        upper = self._upper_of(dir_fd)
-        try:
-            return [name for name in os.listdir(dir_fd) if self._prune_one(dir_fd, upper, name)]
-        finally:
-            _close(upper)
-
-    def _prune_one(self, dir_fd, upper, name):
-        """Remove a name unless this archive has put it there; returns whether a folder is left to look into."""
-        info = _stat(upper, name) if upper is not None else None
-        if info is None or is_whiteout(info):
-            remove_at(dir_fd, name)
-            return False
-        return stat.S_ISDIR(info.st_mode)
-
-    def _upper_of(self, dir_fd):
-        """The folder of the upper tree that belongs to one of the merged tree, or None; to be closed."""
-        if self._upper_fd is None:
-            return None
-        path = _path_of(dir_fd)[len(self._root_path) :].strip(b"/")
-        try:
-            return open_folder(self._upper_fd, path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    def _whiteouts_only(self, folder: int) -> list[str]:
+        folders = []
+        for name in os.listdir(folder):
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(info.st_mode) and info in self:
+                folders.append(name)
+            elif not is_whiteout(info):
+                raise _OtherContent
+        return folders
 
 
-def _stat(dir_fd, name):
+class _OtherContent(Exception):
+    """A directory has content of its own."""
+
+
+def stat_or_none(dir_fd: int, path: bytes) -> Optional[os.stat_result]:
+    """lstat(2) of a path below an open directory; None if it is missing."""
     try:
-        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
+        return os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def _path_of(descriptor):
-    """Where an open folder is now (bytes), as this process sees it."""
-    return os.readlink(b"/proc/self/fd/%d" % descriptor)
-
-
-def _close(descriptor):
-    if descriptor is not None:
-        os.close(descriptor)
+def path_of(descriptor: int, root_path: bytes = b"") -> bytes:
+    """Path of an open directory as this process sees it now, relative to ``root_path`` if that is given."""
+    path = os.readlink(b"/proc/self/fd/%d" % descriptor)
+    return path[len(root_path) :].strip(b"/") if root_path else path
