@@ -9,24 +9,24 @@ that keeps checking below a twentieth of a core, or a three hundredth without ch
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from overlay2 import Overlay2Error
 from overlay2.records import finding_record
 
+from .background import BackgroundLoop
 from .ownership import OwnerFacts, OwnershipReport
-from .sizes import lower_priority
 from .snapshot import FindingFacts
 
 if TYPE_CHECKING:
     from overlay2 import Driver
     from overlay2.owners import Ownership, Report
 
-#: Seconds for a change to settle; the least seconds between two looks where nothing is seen to change.
+#: Seconds for a change to settle; the fewest seconds between two checks without a change.
 _SETTLE, _LEAST_REST = 2.0, 30.0
-#: The rest after a look, in times of what it took: where something changed, and where nothing did.
+#: The rest after a check as a multiple of its duration: with a change, and without one.
 _BUSY_REST, _REST = 20.0, 300.0
 
 
@@ -59,49 +59,35 @@ def _owner_facts(ownership: Ownership) -> OwnerFacts:
     )
 
 
-class CheckLoop:
-    """Asks when something changed, and now and then without that. Its methods may be called from any thread.
+class CheckLoop(BackgroundLoop):
+    """Runs a check when something changed, and now and then without that.
 
-    :param look: called without arguments; does the work, and may raise what :func:`run_checks` raises.
+    :param check: does the work, and may raise what :func:`run_checks` raises.
     """
 
-    def __init__(self, look, clock=time.monotonic):
-        self._look = look
-        self._clock = clock
-        self._news = threading.Event()
-        self._stopped = self._paused = False
+    def __init__(self, check: Callable[[], object], clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._check = check
         self._due = self._earliest = 0.0
 
-    def ask(self):
+    def ask(self) -> None:
         """Something changed."""
         self._due = min(self._due, max(self._earliest, self._clock() + _SETTLE))
-        self._news.set()
+        self._woken.set()
 
-    def pause(self, paused):
-        """Rest, or go on."""
-        self._paused = paused
-        self._news.set()
-
-    def stop(self):
-        """End :meth:`run`, once a look that has begun is done."""
-        self._stopped = True
-        self._news.set()
-
-    def run(self):
-        """Work until :meth:`stop`."""
-        lower_priority()
-        while not self._stopped:
-            wait = None if self._paused else self._due - self._clock()
-            if wait is None or wait > 0:
-                self._news.wait(wait)
-                self._news.clear()
-                continue
-            started = self._clock()
-            self._due = float("inf")
-            try:
-                self._look()
-            except (Overlay2Error, OSError):
-                pass  # the thread that follows the home says so
-            now = self._clock()
-            self._earliest = now + _BUSY_REST * (now - started)
-            self._due = min(max(self._due, self._earliest), now + max(_LEAST_REST, _REST * (now - started)))
+    def _step(self) -> float | None:
+        if self._paused:
+            return None
+        started = self._clock()
+        if started < self._due:
+            return self._due - started
+        self._due = float("inf")
+        try:
+            self._check()
+        except (Overlay2Error, OSError):
+            pass  # the thread that follows the home reports it
+        now = self._clock()
+        took = now - started
+        self._earliest = now + _BUSY_REST * took
+        self._due = min(max(self._due, self._earliest), now + max(_LEAST_REST, _REST * took))
+        return 0
