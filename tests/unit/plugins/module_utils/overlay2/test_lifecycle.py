@@ -225,7 +225,7 @@ def test_a_second_apply_is_refused_or_replaces_as_a_whole(driver):
 
 @pytest.mark.parametrize("parent", ["base", ""], ids=["native", "through a mount"])
 @pytest.mark.parametrize("content", [
-    b"", b"\0" * 511, b"no tar" * 1000, trees.archive(CONTENT)[:512], trees.archive(CONTENT)[:2600],
+    trees.archive(CONTENT)[:100], b"\0" * 511, b"no tar" * 1000, trees.archive(CONTENT)[:1026], trees.archive(CONTENT)[:2600],
     trees.archive(CONTENT)[:4000] + b"\xff" * 512, trees.archive({"../out": b""}), trees.archive({"a/../../out": b""}),
     trees.archive({"ok": b"", "bad": trees.hard_link("../../base/link")}),
 ], ids=range(9))  # fmt: skip
@@ -932,7 +932,7 @@ def test_a_relative_home_stays_where_it_was(real_tmp):
 
 def test_corrupt_archives_are_told_from_hostile_ones(driver):
     with pytest.raises(CorruptArchive):
-        driver.create("new", diff=io.BytesIO(trees.archive(CONTENT)[:1500]))
+        driver.create("new", diff=io.BytesIO(trees.archive(CONTENT)[:1026]))
     with pytest.raises(ArchiveError) as refused:
         driver.create("new", diff=trees.stream({"x/../../../out": b""}))
     assert not isinstance(refused.value, CorruptArchive)
