@@ -22,7 +22,7 @@ CORE = "/module_utils/overlay2/"
 PHASES = {
     "_open_new": "staging",
     "fill": "apply",
-    "settle": "sync",
+    "sync": "sync",
     "publish": "rename",
     "exchange": "rename",
     "_discard": "discard",
@@ -66,7 +66,7 @@ class Announcer:
             name = frame.f_code.co_name
             if name in PHASES:
                 self.say("@" + PHASES[name])
-                if name == "settle" and os.environ.get("OVERLAY2_OMIT") == "syncfs":
+                if name == "sync" and os.environ.get("OVERLAY2_OMIT") == "syncfs":
                     frame.f_globals["fs"].syncfs = lambda descriptor: None
             elif name == "call" and frame.f_code.co_filename.endswith("/linux/libc.py"):
                 self.say(caller_of_libc(frame))

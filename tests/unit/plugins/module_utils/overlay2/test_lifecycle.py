@@ -225,9 +225,9 @@ def test_a_second_apply_is_refused_or_replaces_as_a_whole(driver):
 
 @pytest.mark.parametrize("parent", ["base", ""], ids=["native", "through a mount"])
 @pytest.mark.parametrize("content", [
-    trees.archive(CONTENT)[:100], b"\0" * 511, b"no tar" * 1000, trees.archive(CONTENT)[:1026], trees.archive(CONTENT)[:2600],
-    trees.archive(CONTENT)[:4000] + b"\xff" * 512, trees.archive({"../out": b""}), trees.archive({"a/../../out": b""}),
-    trees.archive({"ok": b"", "bad": trees.hard_link("../../base/link")}),
+    trees.archive(CONTENT)[:100], b"\0" * 511, b"no tar" * 1000, trees.archive(CONTENT)[:1026],
+    trees.archive(CONTENT)[:2600], trees.archive(CONTENT)[:4000] + b"\xff" * 512, trees.archive({"../out": b""}),
+    trees.archive({"a/../../out": b""}), trees.archive({"ok": b"", "bad": trees.hard_link("../../base/link")}),
 ], ids=range(9))  # fmt: skip
 def test_an_archive_that_is_refused_leaves_the_layer_as_it_was(driver, parent, content):
     driver.create("image", "base", diff=trees.stream(OTHER))

@@ -34,14 +34,15 @@ def test_driver_options(options, parsed):
     ("option", "text"),
     [
         ("overlay2.size", "unable to parse storage-opt key/value option: overlay2.size"),
-        ("overlay2.size=", "invalid size: ''"),
-        ("overlay2.size=-1", "invalid size: '-1'"),
-        ("overlay2.size=5ki", "invalid suffix: 'ki'"),
+        ("overlay2.size=", "overlay2.size: invalid size: ''"),
+        ("overlay2.size=-1", "overlay2.size: invalid size: '-1'"),
+        ("overlay2.size=5ki", "overlay2.size: invalid suffix: 'ki'"),
         ("Overlay2.Foo=1", "overlay2: unknown option overlay2.foo"),
         ("size=1", "overlay2: unknown option size"),
         ("=1", "overlay2: unknown option "),
         ("overlay.size=1", "overlay2: unknown option overlay.size"),
         ("overlay2.sync=maybe", "overlay2.sync is 'maybe'"),
+        ("overlay2.helper=yes", "overlay2.helper is 'yes'"),
         ("overlay2.sync=FULL", "overlay2.sync is 'FULL'"),
     ],
 )
