@@ -100,7 +100,8 @@ def put_all(home: Home, layer_id: str, *, look: bool = False, strict: bool = Fal
     """Drops every holder's reference and unmounts the layer; parameters, result and errors as for :func:`put`."""
     with home.runtime.layer_lock(layer_id):
         record = home.holders.read(layer_id)
-        left, processes = _unmount(home, layer_id, _point(home, layer_id), record._replace(counts={}), look, strict)
+        point = _point(home, layer_id, record)
+        left, processes = _unmount(home, layer_id, point, record._replace(counts={}), look, strict)
         home.holders.write(layer_id, left)
         return processes
 
@@ -110,16 +111,17 @@ def drop(home: Home, layer_id: str, strict: bool = False) -> None:
 
     :raises LayerInUse: ``strict``, and processes use it.
     """
-    _unmount(home, layer_id, _point(home, layer_id), NOBODY, look=False, strict=strict)
+    point = _point(home, layer_id, home.holders.read(layer_id))
+    _unmount(home, layer_id, point, NOBODY, look=False, strict=strict)
     home.holders.forget(layer_id)
 
 
-def _point(home: Home, layer_id: str) -> str:
-    """Returns where the layer is mounted, or would be."""
-    target = home.store.merged_dir(layer_id)
-    if mounted.shows_overlay(target):
-        return target
-    return home.references.mount_point(layer_id) or target
+def _point(home: Home, layer_id: str, record: Record) -> str:
+    """Returns where the layer is mounted as far as its record tells, or would be."""
+    target, point = home.store.merged_dir(layer_id), record.mount_point
+    if point and point != target and not mounted.shows_overlay(target) and mounted.is_mounted(point):
+        return point
+    return target
 
 
 def _checked(home: Home, layer_id: str, point: str) -> tuple[Record, str]:

@@ -48,6 +48,8 @@ class References:
 
     def mount_point(self, layer_id: str) -> str | None:
         """Returns where the layer is mounted in this mount namespace, by whatever path to the home; None if nowhere."""
+        if not self._store.has_parent(layer_id):
+            return None
         target = self._store.merged_dir(layer_id)
         if mounted.is_mounted(target):
             return target
