@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import time
 
-from overlay2.errors import Overlay2Error, printable
+from overlay2.errors import Overlay2Error
 from textual import work
 from textual.app import SystemCommand
 from textual.widgets import Input
 
 from .model import files, report
+from .model.plain import quoted, visible
 from .screens.base import HomeScreen
 from .screens.dialogs import Ask, Help, help_lines
 from .screens.files import FilesScreen, sentence
@@ -98,7 +99,7 @@ class Actions:
     def get_system_commands(self, screen):
         """Everything that is bound to a key, by its name."""
         for command in super().get_system_commands(screen):
-            if command.title in ("Theme", "Quit", "Screenshot"):
+            if command.title in ("Theme", "Quit"):
                 yield command
         # The screen's own focus: the palette has the app's by now.
         owners = [self, screen] + ([screen.focused] if screen.focused is not None else [])
@@ -122,7 +123,7 @@ class Actions:
         path = self._path_here()
         if path:
             self.copy_to_clipboard(path)
-            self.notify(printable(path), title="Copied")
+            self.notify(quoted(path), title="Copied")
 
     def _path_here(self):
         snapshot, layer = self.host.snapshot, self.host.selected
@@ -139,7 +140,7 @@ class Actions:
         """Ask for a file name and write this view to it."""
         if not isinstance(self.screen, HomeScreen) or self.screen.snapshot is None:
             return
-        name = report.file_name(self.screen.snapshot, self.current_mode, "txt")
+        name = visible(report.file_name(self.screen.snapshot, self.current_mode, "txt"))
         self.push_screen(
             Ask("Export to which new file? .txt this view, .json all facts, .svg a picture", name), self._export
         )
@@ -153,7 +154,7 @@ class Actions:
         elif path.endswith(".json"):
             text = report.as_json([screen.snapshot]) + "\n"
         else:
-            text = "\n".join(screen.text()) + "\n"
+            text = "\n".join(map(visible, screen.text())) + "\n"
         try:
             # A new file only: an export must not overwrite anything.
             with open(os.path.expanduser(path), "x", encoding="utf-8", errors="backslashreplace") as target:
@@ -161,7 +162,7 @@ class Actions:
         except OSError as error:
             self.notify(f"{path}: {error.strerror}", title="Nothing was written", severity="error")
         else:
-            self.notify(printable(os.path.abspath(os.path.expanduser(path))), title="Exported")
+            self.notify(os.path.abspath(os.path.expanduser(path)), title="Exported")
 
     # Which layer a path comes from
 
@@ -183,10 +184,10 @@ class Actions:
 
     def _go_to_owner(self, path, owner):
         if owner is None:
-            self.notify(f"{printable(path)} does not show in this layer.", severity="warning")
+            self.notify(f"{path} does not show in this layer.", severity="warning")
             return
         self.host.selected = owner
-        self.notify(f"{printable(path)} comes from {printable(owner)}.")
+        self.notify(f"{path} comes from {owner}.")
         self.bring_up_to_date()
 
 

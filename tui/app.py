@@ -16,6 +16,7 @@ from textual.worker import Worker, WorkerState
 from . import actions
 from .messages import ShowScreen, SnapshotReady
 from .model.hosts import LiveHost, gathered_hosts
+from .model.plain import quoted
 from .model.rows import arrange
 from .screens.base import HomeScreen
 from .screens.chain import ChainScreen
@@ -24,9 +25,12 @@ from .screens.health import HealthScreen
 from .screens.layers import LayersScreen
 from .screens.mounts import MountsScreen
 from .screens.status import StatusScreen
+from .widgets.spans import cut
 
 #: Seconds that the program's end waits for a check that is under way.
 _PATIENCE = 0.3
+#: Cells of a toast's text.
+_MOST_TOAST = 300
 
 
 class Overlay2App(actions.Actions, App):
@@ -144,6 +148,22 @@ class Overlay2App(actions.Actions, App):
 
     def watch_stale(self):
         self.bring_up_to_date()
+
+    # What goes out
+
+    def notify(self, message, *, title="", severity="information", timeout=None, markup=False):
+        """A toast. Its text may be a stranger's, so it is never markup, whatever the caller says."""
+        super().notify(
+            cut(message, _MOST_TOAST), title=cut(title, _MOST_TOAST), severity=severity, timeout=timeout, markup=False
+        )
+
+    def copy_to_clipboard(self, text):
+        """Copy a path or text; what a terminal or shell would obey is quoted."""
+        super().copy_to_clipboard(quoted(text))
+
+    def action_help_quit(self):
+        """For Ctrl+C, which does not end the program."""
+        self.notify("Press q to leave.")
 
     # From the screens
 

@@ -10,6 +10,7 @@ import sys
 
 from .model import gathered, report
 from .model.checks import run_checks
+from .model.plain import visible
 from .model.sizes import SizeKeeper
 from .model.source import HomeSource
 
@@ -36,11 +37,15 @@ def gather(home, measure=True):
 
 def write(snapshots, as_json):
     """Write Snapshots to stdout, and why some failed to stderr; returns whether none did (bool)."""
-    text = report.as_json(snapshots) + "\n" if as_json else "\n".join(map(report.as_text, snapshots))
+    if as_json:
+        text = report.as_json(snapshots) + "\n"
+    else:
+        text = "\n".join(map(report.as_text, snapshots))
+        text = "\n".join(map(visible, text.split("\n")))
     _to_stdout(text)
     failures = [snapshot.failure for snapshot in snapshots if snapshot.failure is not None]
     for failure in failures:
-        sys.stderr.write(f"overlay2-tui: {failure}\n")
+        sys.stderr.write(f"overlay2-tui: {visible(failure)}\n")
     return not failures
 
 

@@ -11,8 +11,14 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label
 
+from ..model.plain import visible
+from ..widgets.filter_bar import PLAIN_INPUT
 from ..widgets.grid import Grid
 from ..widgets.panel import Panel
+from ..widgets.spans import content, cut
+
+#: Cells of a question or title.
+_MOST_WORDS = 200
 
 
 class Ask(ModalScreen):
@@ -26,8 +32,8 @@ class Ask(ModalScreen):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Label(self._question, markup=False)
-            yield Input(self._value, select_on_focus=False)
+            yield Label(content(cut(self._question, _MOST_WORDS)))
+            yield Input(visible(self._value), select_on_focus=False, restrict=PLAIN_INPUT)
 
     def on_input_submitted(self, message: Input.Submitted):
         message.stop()
@@ -60,7 +66,7 @@ class Pick(ModalScreen):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -list"):
-            yield Label(self._title, markup=False)
+            yield Label(content(cut(self._title, _MOST_WORDS)))
             yield PickGrid(self._columns, self._rows)
             yield Label("Enter goes there, Esc stays here.", classes="-hint", markup=False)
 

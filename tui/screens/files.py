@@ -97,7 +97,7 @@ class FilesScreen(HomeScreen):
             self._waste = None
             self._say_unseen(())
             grid.clear("Reading…")
-            panel.border_title = f"File of {facts.title}"
+            panel.set_title(f"File of {facts.title}")
             panel.set_lines([])
             self._list(self.app.host.driver, facts.id, "", self.merged)
 

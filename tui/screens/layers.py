@@ -75,7 +75,7 @@ class LayersScreen(HomeScreen):
     def _show_detail(self, layer):
         facts = self.snapshot.layers.get(layer) if layer else None
         panel = self.query_one("#detail", Panel)
-        panel.border_title = facts.title if facts else "Layer"
+        panel.set_title(facts.title if facts else "Layer")
         panel.set_lines(layer_lines(self.snapshot, facts) if facts else [])
 
     def text(self):

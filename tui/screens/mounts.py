@@ -104,7 +104,7 @@ class MountsScreen(HomeScreen):
 
     def _show_mount(self, mount):
         panel = self.query_one("#mount", Panel)
-        panel.border_title = mount.title if mount else "Mount"
+        panel.set_title(mount.title if mount else "Mount")
         panel.set_lines(mount_lines(mount, self.snapshot.privileged) if mount else [])
 
 

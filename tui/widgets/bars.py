@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 
-from overlay2.errors import printable
 from overlay2.units import human_size
+from rich.cells import cell_len
 from textual import events
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from .spans import content, plain
+from .spans import content, cut, cut_start, plain
 
-_LEAST_PATH = 12
+#: Cells: the least of a path that is shown, the most of a host's name.
+_LEAST_PATH, _MOST_NAME = 12, 40
 
 
 class HomeBar(Static):
@@ -32,16 +33,14 @@ class HomeBar(Static):
         snapshot = self.snapshot
         if snapshot is None:
             return content([("overlay2 ", "title"), ("reading…", "dim")])
-        where = printable(snapshot.home)
+        where = snapshot.home
         if snapshot.host and snapshot.gathered:
-            where += f" on {snapshot.host}"
+            where += f" on {cut(snapshot.host, _MOST_NAME)}"
         rest = [("  ", ""), *self._state_words(snapshot)]
         if snapshot.failure is None:
             rest += self._figures(snapshot)
-        # The path gives way to what changes; its end tells more than its beginning.
-        room = max(_LEAST_PATH, self.size.width - 2 - len("overlay2 ") - len(plain(rest)))
-        if len(where) > room:
-            where = "…" + where[1 - room :]
+        # The path gives way to what changes.
+        where = cut_start(where, max(_LEAST_PATH, self.size.width - 2 - len("overlay2 ") - cell_len(plain(rest))))
         return content([("overlay2 ", "title"), (where, "strong"), *rest])
 
     def _state_words(self, snapshot):
@@ -96,7 +95,7 @@ class Choices(Static):
     def __init__(self, items, chosen="", *, id=None):
         """:param items: (key, name) pairs."""
         super().__init__("", id=id, markup=False)
-        self.items = items
+        self.items = [(key, cut(name, _MOST_NAME)) for key, name in items]
         self.set_reactive(Choices.chosen, chosen)
 
     def render(self):
@@ -111,7 +110,7 @@ class Choices(Static):
     def on_click(self, event: events.Click):
         left = 1
         for key, name in self.items:
-            width = len(name) + 2
+            width = cell_len(name) + 2
             if left <= event.x < left + width:
                 self.post_message(self.Chosen(self, key))
                 return

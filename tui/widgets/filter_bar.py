@@ -9,6 +9,9 @@ from textual.binding import Binding
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+#: What may be typed or pasted: no control characters, no bidirectional and zero-width ones.
+PLAIN_INPUT = r"[^\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]*"
+
 
 class FilterInput(Input):
     """The text itself."""
@@ -42,7 +45,7 @@ class FilterBar(Widget):
 
     def compose(self):
         yield Static("/", classes="filter--sign", markup=False)
-        yield FilterInput(placeholder=self._placeholder, compact=True)
+        yield FilterInput(placeholder=self._placeholder, compact=True, restrict=PLAIN_INPUT)
         yield Static("", classes="filter--count", markup=False)
 
     @property

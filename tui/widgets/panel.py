@@ -9,7 +9,10 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from .spans import content, hang
+from .spans import content, cut, hang
+
+#: Cells of a title; the border cuts what does not fit.
+_MOST_TITLE = 200
 
 
 class Panel(VerticalScroll):
@@ -34,11 +37,15 @@ class Panel(VerticalScroll):
 
     def __init__(self, title, *, id=None):
         super().__init__(id=id)
-        self.border_title = title
+        self.set_title(title)
         self._lines = None
 
     def compose(self):
         yield Static("", markup=False)
+
+    def set_title(self, title):
+        """The title, which may be a stranger's text."""
+        self.border_title = content(cut(title, _MOST_TITLE))
 
     def set_lines(self, lines):
         """Show these; nothing happens where they are shown already, so that the scroll position stays."""

@@ -1,7 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Text with meaning. Widgets say that something is good or bad; what that looks like is the theme's affair."""
+"""Text with meaning: widgets say that something is good or bad, the theme decides how that looks.
+
+All text that is drawn comes through :func:`spans`, which makes it safe for a terminal. None of it is read as markup.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import textwrap
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
+
+from ..model.plain import visible
 
 #: A piece of text and what it means: one of the keys of :data:`STYLES`.
 #: Signs and words carry the same news as colours do, so nothing is lost without them.
@@ -41,10 +46,10 @@ def content(*lines):
 
 
 def spans(line):
-    """A line in its short forms as a list of (text, meaning) pairs."""
+    """A line in its short forms as a list of (text, meaning) pairs, the text safe for a terminal."""
     if isinstance(line, str):
-        return [(line, "")]
-    return [line] if isinstance(line, tuple) else list(line)
+        return [(visible(line), "")]
+    return [(visible(text), meaning) for text, meaning in ([line] if isinstance(line, tuple) else line)]
 
 
 def plain(line):
@@ -68,6 +73,23 @@ def fit(line, width, right=False):
         kept.append((text, meaning))
         room -= size
     return [*kept, ("…", "dim")] if width > 0 else []
+
+
+def cut(text, width):
+    """Text of ``width`` cells at most (str), which ends in ``…`` if some of it was left out."""
+    text = visible(text)
+    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)).rstrip() + "…"
+
+
+def cut_start(text, width):
+    """The same with the end kept: a path's end tells more than its beginning."""
+    text = visible(text)
+    if cell_len(text) <= width:
+        return text
+    kept = text[-width:]
+    while cell_len(kept) > width - 1:
+        kept = kept[1:]
+    return "…" + kept
 
 
 def hang(line, width):
