@@ -54,8 +54,8 @@ demo: packages-demo $(VENV)/.demo-installed .collections/ansible_collections/str
 	@scripts/as_root.sh $(BIN)/ansible-playbook playbooks/demo.yml $(if $(ARCHIVES),--extra-vars 'demo_archives="$(foreach a,$(ARCHIVES),$(abspath $(a)))"')
 
 .PHONY: test
-test: venv ## Everything: lint, sanity, unit and integration tests, the roles, virtual machines (CUTS=8 power cuts)
-	@CUTS=$${CUTS:-8} scripts/timed.sh lint sanity unit integration molecule test-vm
+test: venv ## Everything: lint, docs, sanity, unit and integration tests, the roles, virtual machines (CUTS=8 power cuts)
+	@CUTS=$${CUTS:-8} scripts/timed.sh lint docs sanity unit integration molecule test-vm
 
 # --- gates ------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What came out: kept as JSON, printed as a table, for a terminal or for the README."""
+"""What came out: kept as JSON, printed as a table, for a terminal or for docs/speed.md."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def goal(value, met, what="seconds", against="Go driver"):
     return {"goal": "≤ 0.5 × Go driver", "what": what, "against": against, "value": value, "met": met}
 
 
-def test_the_help_names_every_row_of_the_issue():
+def test_the_help_names_every_row():
     text = bench("--help")
     for row in ("apply", "diff-large", "changes-naive", "remove", "create-remove", "get-put-120", "list", "play"):
         assert f"  {row} " in text

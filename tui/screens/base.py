@@ -115,7 +115,7 @@ class HomeScreen(Screen):
 
     @property
     def facts(self):
-        """The :class:`~.model.LayerFacts` of the selected layer; None where it is gone."""
+        """The :class:`~..model.LayerFacts` of the selected layer; None where it is gone."""
         return None if self.snapshot is None else self.snapshot.layers.get(self.selected)
 
 
