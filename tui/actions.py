@@ -130,9 +130,9 @@ class Actions:
         if snapshot is None or not layer:
             return ""
         path = os.path.join(snapshot.home, layer)
-        if isinstance(self.screen, FilesScreen):
+        if isinstance(self.screen, FilesScreen) and layer in snapshot.layers:
             grid = self.screen.query_one("#files")
-            return os.path.join(path, "diff") + (grid.current or "")
+            return snapshot.layers[layer].paths.upper + (grid.current or "")
         mount = snapshot.mount_of(layer)
         return mount.path if self.current_mode == "mounts" and mount is not None else path
 

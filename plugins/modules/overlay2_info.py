@@ -362,7 +362,6 @@ remedy:
   sample: Run as root, or inside a user namespace
 """
 
-import os
 from typing import Any
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule
@@ -391,7 +390,7 @@ def gather_status(driver: Driver) -> dict[str, str]:
 
 def gather_layers(driver: Driver) -> list[dict[str, Any]]:
     """A record for each layer. Sizes that are not recorded are null: counting needs a walk through the layer."""
-    return [records.layer_record(driver.home, layer) for layer in driver.layers()]
+    return [records.layer_record(layer, driver.opened.store.paths(layer.id)) for layer in driver.layers()]
 
 
 def gather_mounts(driver: Driver) -> list[dict[str, Any]]:
@@ -401,7 +400,8 @@ def gather_mounts(driver: Driver) -> list[dict[str, Any]]:
 
 def mount_record(driver: Driver, layer: Any) -> dict[str, Any]:
     """A layer's mount and holders."""
-    path = os.path.join(driver.home, layer.id, "diff" if layer.parent == "" else "merged")
+    paths = driver.opened.store.paths(layer.id)
+    path = paths.upper if layer.parent == "" else paths.merged
     return records.mount_record(layer.id, path, driver.mounted(layer.id), driver.holders(layer.id))
 
 

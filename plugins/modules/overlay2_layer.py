@@ -273,6 +273,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors im
     Overlay2Error,
     from_os_error,
 )
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.store import GraphDriverStore
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.records import layer_record
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.units import ram_in_bytes
 
@@ -430,7 +431,8 @@ def expected(module: DriverModule, driver: Any, plan: Plan, actual: Actual | Non
             module.missing_in_check_mode("the parent %s" % after["parent"])
     unchanged = not {"create", "apply", "replace"} & set(plan.steps)
     size = size_of(driver, after["id"]) if unchanged and module.params["measure"] else None
-    return layer_record(module.params["home"], planned_layer(plan, actual, parent), size)
+    planned = planned_layer(plan, actual, parent)
+    return layer_record(planned, GraphDriverStore(module.params["home"]).paths(planned.id), size)
 
 
 def size_of(driver: Any, layer_id: str) -> int | None:
@@ -491,7 +493,7 @@ def manage(module: DriverModule) -> dict[str, Any]:
     else:
         layer = find_layer(driver, params["id"])
         size = size_of(driver, layer.id) if layer and params["measure"] else None
-        record = layer_record(driver.home, layer, size) if layer else {}
+        record = layer_record(layer, driver.opened.store.paths(layer.id), size) if layer else {}
         after = state_of(layer) if layer else {}
     return {"changed": bool(plan.steps), "layer": record, "diff": {"before": plan.before, "after": after}}
 

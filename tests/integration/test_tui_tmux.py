@@ -232,7 +232,7 @@ def test_every_screen_while_layers_come_and_go_all_the_time(driver, terminal, sp
 def test_a_home_that_is_not_there_and_then_is(home, terminal):
     os.rmdir(home)
     screen = terminal(home, size=(80, 24))
-    screen.wait("There is no folder", "no home")
+    screen.wait("does not exist", "no home")
     Driver(home).create("base")
     screen.wait("● live", "base")
     assert screen.quit() == 0

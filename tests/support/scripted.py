@@ -10,6 +10,7 @@ from types import MappingProxyType
 from overlay2 import Layer
 from overlay2.health import Finding
 from overlay2.home.quota import QuotaUsage
+from overlay2.home.reading import LayerPaths
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.owners import Owner
 from overlay2_tui.model import (
@@ -46,7 +47,8 @@ def layer(id, lower=(), **more):
         "parent": lower[0] if lower else "", "lower": tuple(lower), "lower_links": tuple(f"l/{link(one)}" for one in lower),
         "link": link(id), "committed": False, **more,
     }  # fmt: skip
-    return LayerFacts(Layer(id, **record), **{"made": THEN - 3600, **own})
+    paths = LayerPaths(f"{HOME}/{id}/diff", f"{HOME}/{id}/work", f"{HOME}/{id}/merged")
+    return LayerFacts(Layer(id, **record), **{"made": THEN - 3600, "paths": paths, **own})
 
 
 def mount(id, holders, **more):

@@ -18,6 +18,7 @@ from typing import Any
 
 from overlay2 import Layer
 from overlay2.home.quota import QuotaUsage
+from overlay2.home.reading import LayerPaths
 
 from .json_record import JsonRecord, Unusable
 from .meaning import features_of
@@ -146,6 +147,7 @@ def _layer(data: JsonRecord) -> LayerFacts:
         ),
         name=data.shown("name", ""),
         made=data.number("made", None),
+        paths=LayerPaths(data.text("upper_dir", ""), data.text("work_dir", ""), data.text("merged_dir", "")),
     )
 
 

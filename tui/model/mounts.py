@@ -1,34 +1,41 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Mounts of a home: the holders' word, the kernel's word, and where they disagree."""
+"""Mounts of a home: the holders on record, the kernel's mount table, and where they disagree."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Optional
 
-from overlay2.errors import printable
-from overlay2.home.layout import MERGED
+from .plain import visible
+from .snapshot import LayerFacts, MountFacts, Remark
 
-from .snapshot import MountFacts, Remark
+if TYPE_CHECKING:
+    from overlay2 import Driver, Layer
+    from overlay2.linux.mountinfo import MountEntry
+
+Holders = Optional[Mapping[str, int]]
 
 _UNESCAPED_COLON = re.compile(r"(?<!\\):")
 
 
-def gather(driver, layers):
-    """Everything mounted or held in a home: list of :class:`~.snapshot.MountFacts`, sorted by path.
+def gather(driver: Driver, layers: Mapping[str, LayerFacts]) -> tuple[MountFacts, ...]:
+    """Everything that is mounted or held in a home, sorted by path.
 
-    :param driver: an ``overlay2.Driver``, for reading.
-    :param layers: by id, the :class:`~.snapshot.LayerFacts` known.
+    :param layers: the layers that are known, by id.
     """
-    home = os.path.realpath(driver.home)
-    here, foreign = _by_layer(driver.mount_table(), home)
-    elsewhere = _elsewhere(driver, home)
+    here, foreign = _by_layer(driver, driver.mount_table())
+    elsewhere = _elsewhere(driver)
     recorded = _recorded(driver)
-    ids = {*here, *elsewhere, *(recorded or ())}
-    found = [_layer_mount(driver, layers, id, here, elsewhere, recorded) for id in ids]
+    found = [
+        _layer_mount(driver, id, layers.get(id), tuple(here.get(id, ())), tuple(elsewhere.get(id, ())), recorded)
+        for id in {*here, *elsewhere, *(recorded or ())}
+    ]
     found += [
         MountFacts("", entry.mount_point, True, entries=(entry,), remarks=(_foreign_remark(entry),))
         for entry in foreign
@@ -36,11 +43,10 @@ def gather(driver, layers):
     return tuple(sorted(found, key=lambda mount: os.fsencode(mount.path)))
 
 
-def _recorded(driver):
-    """The references on record, as of ``driver.recorded_holders``; None where they are not for this user to read."""
-    records = driver.watched_directories().holders
+def _recorded(driver: Driver) -> dict[str, dict[str, int]] | None:
+    """The references on record, as ``driver.recorded_holders`` returns them; None if this user may not read them."""
     try:
-        os.scandir(records).close()
+        os.scandir(driver.watched_directories().holders).close()
     except PermissionError:
         return None
     except OSError:
@@ -48,106 +54,110 @@ def _recorded(driver):
     return driver.recorded_holders()
 
 
-def _by_layer(entries, home):
-    """Mounts on ``merged`` folders by layer id, and the others (those on the home itself left out)."""
-    layers, others = {}, []
+def _by_layer(driver: Driver, entries: Iterable[MountEntry]) -> tuple[dict[str, list[MountEntry]], list[MountEntry]]:
+    """Mounts of layers by id, and others below the home, without those inside a layer's mount."""
+    home, store = os.path.realpath(driver.home), driver.opened.store
+    layers: dict[str, list[MountEntry]] = {}
+    others = []
     for entry in entries:
-        layer, slash, rest = entry.mount_point[len(home) + 1 :].partition("/")
-        if slash and rest == MERGED:
-            layers.setdefault(layer, []).append(entry)
-        elif entry.mount_point != home and not (slash and rest.startswith(MERGED + "/")):
+        path = os.path.relpath(entry.mount_point, home)
+        id = store.layer_at(path)
+        merged = os.path.relpath(store.merged_dir(id), store.path) if id else ""
+        if id and path == merged:
+            layers.setdefault(id, []).append(entry)
+        elif path != "." and not (merged and path.startswith(merged + "/")):
             others.append(entry)
     return layers, others
 
 
-def _elsewhere(driver, home):
-    """Other mount namespaces that have a layer's mount: dict of id to (namespace, process, its name) triples."""
-    found = {}
+def _elsewhere(driver: Driver) -> dict[str, list[tuple[int, int, str]]]:
+    """Mounts of layers in other mount namespaces: id to (namespace, a process in it, its name)."""
+    found: dict[str, list[tuple[int, int, str]]] = {}
     for namespace, process, entries in driver.mount_tables_elsewhere():
-        layers, _others = _by_layer(entries, home)
-        for layer in layers:
-            found.setdefault(layer, []).append((namespace, process, process_name(process)))
+        layers, _others = _by_layer(driver, entries)
+        for id in layers:
+            found.setdefault(id, []).append((namespace, process, process_name(process)))
     return found
 
 
-def process_name(pid):
-    """What a process calls itself (str); "" once it is gone."""
+def process_name(pid: int) -> str:
+    """The name of a process; "" if it has ended."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", "rb") as source:
-        return printable(source.read().rstrip(b"\n"))
+        return visible(source.read().rstrip(b"\n"))
     return ""
 
 
-def _layer_mount(driver, layers, layer, here, elsewhere, recorded):
-    entries = tuple(here.get(layer, ()))
-    facts = layers.get(layer)
-    is_base = facts is not None and not facts.layer.lower_links
-    path = os.path.join(driver.home, layer, "diff" if is_base and not entries else MERGED)
-    mounted = bool(entries) and entries[-1].fs_type == "overlay"
-    on_record = None if recorded is None else recorded.get(layer, {})
-    holders = driver.holders(layer) if facts is not None and recorded is not None else on_record
-    others = tuple(elsewhere.get(layer, ()))
-    return MountFacts(
-        id=layer,
-        path=path,
-        mounted=mounted,
-        holders=holders,
+def _layer_mount(
+    driver: Driver,
+    id: str,
+    facts: LayerFacts | None,
+    entries: tuple[MountEntry, ...],
+    elsewhere: tuple[tuple[int, int, str], ...],
+    recorded: dict[str, dict[str, int]] | None,
+) -> MountFacts:
+    is_base = facts is not None and not facts.layer.depth
+    paths = driver.opened.store.paths(id)
+    on_record = None if recorded is None else recorded.get(id, {})
+    mount = MountFacts(
+        id=id,
+        path=paths.upper if is_base and not entries else paths.merged,
+        mounted=bool(entries) and entries[-1].fs_type == "overlay",
+        holders=driver.holders(id) if facts is not None and recorded is not None else on_record,
         entries=entries,
-        elsewhere=others,
-        remarks=tuple(
-            Remark(text, layer, wrong) for text, wrong in _remarks(facts, entries, holders, on_record, others, is_base)
-        ),
+        elsewhere=elsewhere,
     )
+    return dataclasses.replace(mount, remarks=tuple(_remarks(mount, facts, on_record)))
 
 
-def _remarks(facts, entries, holders, recorded, elsewhere, is_base):
-    """What the kernel, the holders and the layer's own files disagree about: (sentence, whether it is wrong) pairs."""
+def _remarks(mount: MountFacts, facts: LayerFacts | None, on_record: Holders) -> Iterator[Remark]:
+    """Whatever the kernel, the holders and the layer's own files disagree about."""
+
+    def problem(text: str) -> Remark:
+        return Remark(text, mount.id)
+
+    def note(text: str) -> Remark:
+        return Remark(text, mount.id, is_problem=False)
+
     if facts is None:
-        yield "Its layer folder is gone, or holds no layer any more, while something still uses it.", True
-    lost = {name: count for name, count in (recorded or {}).items() if name not in holders}
-    if lost and not entries and not is_base:
-        yield (
-            f"On record as held by {holders_text(lost)}, but the kernel has nothing mounted: the record is void.",
-            True,
+        yield problem("The layer's folder is missing, or is no longer a layer, and something still uses it.")
+    void = {name: count for name, count in (on_record or {}).items() if name not in (mount.holders or {})}
+    if void and not mount.entries and (facts is None or facts.layer.depth):
+        yield problem(
+            f"On record as held by {holders_text(void)}, but the kernel has nothing mounted: the record is void."
         )
-    if not entries and elsewhere:
-        yield "Mounted in another mount namespace only: its files can't be seen from here.", False
-    if not entries:
+    if not mount.entries:
+        if mount.elsewhere:
+            yield note("Mounted in another mount namespace only: its files can't be seen from here.")
         return
-    top = entries[-1]
+    top = mount.entries[-1]
     if top.fs_type != "overlay":
-        yield (
-            f"No overlay is mounted on its merged folder, but {top.fs_type} from {printable(top.source)}.",
-            True,
-        )
+        yield problem(f"The mount on its merged folder is not an overlay but {top.fs_type} from {visible(top.source)}.")
         return
-    if len(entries) > 1:
-        yield f"{len(entries)} mounts lie on top of each other on its merged folder; one is usual.", True
-    if recorded is None:
-        yield "Who holds it is on record for root only.", False
-    elif not recorded:
-        yield "Mounted, and no holder is on record: another program mounted it, such as dockerd or podman.", False
+    if len(mount.entries) > 1:
+        yield problem(f"{len(mount.entries)} mounts are stacked on its merged folder; one is usual.")
+    if on_record is None:
+        yield note("Only root may read who holds it.")
+    elif not on_record:
+        yield note("Mounted, and no holder is on record: another program mounted it, such as dockerd or podman.")
     if facts is not None:
-        yield from _option_remarks(facts.layer, top)
+        yield from map(problem, _option_problems(facts.layer, top))
 
 
-def _option_remarks(layer, entry):
-    """Where the mount is not what the layer's files would make today."""
+def _option_problems(layer: Layer, entry: MountEntry) -> Iterator[str]:
+    """Where the mount differs from the one that the layer's files describe."""
     lowers = lowers_of(entry)
     read_only = not any(option.startswith("upperdir=") for option in entry.super_options)
-    expected = len(layer.lower_links) + (1 if read_only else 0)
+    expected = layer.depth + (1 if read_only else 0)
     if lowers is not None and lowers != expected:
-        yield f"The kernel stacks {lowers} lower folders, the layer's files name {expected}.", True
+        yield f"The kernel stacks {lowers} lower folders, the layer's files name {expected}."
     if layer.committed and not read_only:
-        yield (
-            "Mounted for writing, though other layers stand on it: what is written shows in them, or breaks them.",
-            True,
-        )
+        yield "Mounted for writing, though other layers stand on it: writes show in those layers, or break them."
     if not layer.committed and layer.read_write and read_only:
-        yield "Mounted read-only, though it was made for writing.", True
+        yield "Mounted read-only, though it was created for writing."
 
 
-def lowers_of(entry):
-    """How many lower folders the kernel shows for an overlay mount (int); None where it shows none."""
+def lowers_of(entry: MountEntry) -> int | None:
+    """The number of lower folders that the kernel shows for an overlay mount; None if it shows none."""
     single = sum(option.startswith("lowerdir+=") for option in entry.super_options)
     if single:
         return single
@@ -155,20 +165,17 @@ def lowers_of(entry):
     return len(_UNESCAPED_COLON.split(joined[0])) if joined else None
 
 
-def _foreign_remark(entry):
-    return Remark(
-        f"A mount below the home that is no layer's: {entry.fs_type} from {printable(entry.source)}.", is_problem=False
-    )
+def _foreign_remark(entry: MountEntry) -> Remark:
+    text = f"A mount below the home that does not belong to a layer: {entry.fs_type} from {visible(entry.source)}."
+    return Remark(text, is_problem=False)
 
 
-def holders_text(holders):
-    """Holders for people (str): ``web, backup, 2 anonymous``; ``unknown`` where the records may not be read."""
+def holders_text(holders: Holders) -> str:
+    """Holders for people: ``web, backup, 2 anonymous``; ``unknown`` if the records may not be read."""
     if holders is None:
         return "unknown"
     names = [
-        printable(name) if count == 1 else f"{printable(name)} ×{count}"
-        for name, count in sorted(holders.items())
-        if name
+        visible(name) if count == 1 else f"{visible(name)} ×{count}" for name, count in sorted(holders.items()) if name
     ]
     if holders.get(""):
         names.append(f"{holders['']} anonymous")

@@ -55,7 +55,7 @@ def as_json(snapshots: Sequence[Snapshot]) -> str:
 
 def _layer_data(snapshot: Snapshot, facts: LayerFacts) -> dict[str, Any]:
     return {
-        **records.layer_record(snapshot.home, facts.layer, snapshot.sizes.get(facts.id)),
+        **records.layer_record(facts.layer, facts.paths, snapshot.sizes.get(facts.id)),
         "name": facts.name,
         "made": facts.made,
         "disk_size": snapshot.disk_sizes.get(facts.id),

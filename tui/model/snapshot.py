@@ -12,12 +12,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, TypeVar
 
 from overlay2 import Layer
+from overlay2.home.reading import LayerPaths
 from overlay2.linux.mountinfo import MountEntry
 
 from .ownership import OwnerFacts, OwnershipReport
 from .plain import visible
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
+NO_PATHS = LayerPaths("", "", "")
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -113,6 +115,8 @@ class LayerFacts:
     name: str = ""
     #: When it was created (seconds since the epoch); None if unknown.
     made: Optional[float] = None
+    #: Its directories.
+    paths: LayerPaths = NO_PATHS
 
     @property
     def id(self) -> str:

@@ -8,98 +8,102 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import stat
 import time
+from collections.abc import Iterable, Iterator, Mapping, Set
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from overlay2 import Driver, Overlay2Error
-from overlay2.errors import HINTS, HomeNotFound, printable
-from overlay2.home.layout import LINK, LINK_DIR
+from overlay2 import Driver, Layer, Overlay2Error
+from overlay2.errors import HINTS, HomeNotFound
+from overlay2.home.opening import looks_like_home
 
 from . import mounts, processes
 from .files import sees_all
 from .meaning import features_of
-from .snapshot import Failure, LayerFacts, Remark, Snapshot, Space
+from .ownership import OwnershipReport
+from .plain import visible
+from .snapshot import Failure, FindingFacts, LayerFacts, Remark, Snapshot, Space
 
-#: Where other programs keep the layers that their own root folder is often mistaken for.
+if TYPE_CHECKING:
+    from overlay2.home.features import Features
+    from overlay2.linux.mountinfo import MountEntry
+
+#: Where engines keep their layers below the data root that people name instead.
 _INNER_HOMES = ("overlay2", "overlay")
-#: How many looks a history line goes back.
+#: The number of readings that the history of a value holds.
 HISTORY = 60
 
 
 class HomeSource:
     """Reads a home into Snapshots. It mounts nothing, takes no lock and writes nothing.
 
-    Not safe for use by several threads at once, but for :attr:`driver`, which is.
+    For one thread at a time, apart from :attr:`driver`.
 
-    :param home: the home's folder (str); it need not exist.
+    :param home: the home's directory; it need not exist.
     """
 
-    def __init__(self, home):
+    def __init__(self, home: str) -> None:
         self.home = os.path.abspath(home)
-        self.driver = None
+        #: None while there is no home.
+        self.driver: Driver | None = None
         self._snapshot = Snapshot(self.home, host=platform.node())
-        self._table = []
+        self._table: list[MountEntry] = []
 
     @property
-    def snapshot(self):
-        """The last :class:`~.snapshot.Snapshot`."""
+    def snapshot(self) -> Snapshot:
+        """The last Snapshot."""
         return self._snapshot
 
-    def read(self):
-        """Everything, afresh: a Snapshot, which says in ``failure`` why there is nothing to show."""
+    def read(self) -> Snapshot:
+        """Reads everything; ``failure`` says why there is nothing to show."""
         try:
             if self.driver is None:
                 self.driver = Driver(self.home, read_only=True, probe=False)
-            layers = {layer.id: self._facts(layer) for layer in self.driver.layers()}
+            layers = self._facts(self.driver, self.driver.layers())
+            problems = self.driver.opened.store.problems()
         except (Overlay2Error, OSError) as error:
             self.driver = None
             return self._fail(self._explain(error))
-        if not layers and not os.path.isdir(os.path.join(self.home, LINK_DIR)):
+        if not layers and problems:
             self.driver = None
-            return self._fail(self._no_home())
-        kept = {id: size for id, size in self._snapshot.sizes.items() if id in layers}
+            return self._fail(self._not_a_home(problems[0]))
         status = tuple(_status(self.driver))
-        self._snapshot = dataclasses.replace(
-            self._snapshot,
-            taken=time.time(),
+        self._change(
             failure=None,
             privileged=sees_all(self.driver),
             status=status,
             features=features_of(status, _reasons(self.driver.features)),
-            layers=MappingProxyType(layers),
-            sizes=MappingProxyType(kept),
-            remarks=tuple(self._home_remarks()),
+            remarks=tuple(_home_remarks(self.driver, problems)),
+            **self._layers(layers),
         )
         return self.read_mounts()
 
-    def read_layers(self, changed):
-        """Only those layers, and whoever stands on them: a Snapshot."""
-        if self.driver is None:
+    def read_layers(self, changed: Set[str], links: Set[str] = frozenset()) -> Snapshot:
+        """Reads layers that changed, and those that stand on them.
+
+        :param links: link names that changed.
+        """
+        driver = self.driver
+        if driver is None:
             return self.read()
         known = dict(self._snapshot.layers)
-        ids = self._affected(changed, known)
+        ids = _affected(changed, links, known)
         try:
-            fresh = {layer.id: self._facts(layer) for layer in self.driver.layers(ids)}
+            fresh = self._facts(driver, driver.layers(ids))
         except FileNotFoundError:
             fresh = {}
         except (Overlay2Error, OSError) as error:
             return self._fail(self._explain(error))
         if not os.path.isdir(self.home):
             return self.read()
-        fresh = {id: facts for id, facts in fresh.items() if self._is_layer(facts)}
         for id in ids:
             known.pop(id, None)
-        known.update(fresh)
-        layers = dict(sorted(known.items()))
-        kept = {id: size for id, size in self._snapshot.sizes.items() if id in layers}
-        self._snapshot = dataclasses.replace(
-            self._snapshot, taken=time.time(), layers=MappingProxyType(layers), sizes=MappingProxyType(kept)
-        )
-        return self._snapshot
+        # A directory that has just appeared, or is half removed, may not be a layer.
+        known.update({id: facts for id, facts in fresh.items() if driver.opened.store.is_layer(id)})
+        return self._change(**self._layers(dict(sorted(known.items()))))
 
-    def mounts_moved(self):
-        """Whether this namespace's mounts of the home differ from the last time: a look at one file (bool)."""
+    def mounts_moved(self) -> bool:
+        """True if the mounts of the home in this namespace differ from the last time: a look at one file."""
         if self.driver is None:
             return True
         try:
@@ -110,176 +114,160 @@ class HomeSource:
         self._table = table
         return moved
 
-    def read_mounts(self):
-        """Only mounts and holders: a Snapshot, the same one as before where they are as they were."""
+    def read_mounts(self) -> Snapshot:
+        """Reads mounts and holders; returns the same Snapshot as before if nothing changed."""
         if self.driver is None:
             return self.read()
         try:
             found = mounts.gather(self.driver, self._snapshot.layers)
         except (Overlay2Error, OSError) as error:
-            remark = Remark(f"The mount table can't be read: {error}.")
-            self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), remarks=(remark,))
-            return self._snapshot
+            return self._change(remarks=(Remark(f"The mount table can't be read: {error}."),))
         before = {mount.path: mount.processes for mount in self._snapshot.mounts}
         found = tuple(dataclasses.replace(mount, processes=before.get(mount.path)) for mount in found)
         if found != self._snapshot.mounts or self._snapshot.space is None:
-            self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), mounts=found, space=self._space())
+            self._change(mounts=found, space=self._space())
         return self._snapshot
 
-    def read_use(self):
-        """Only what is in use, of the file system and of each quota, with one more look in the history: a Snapshot."""
+    def read_use(self) -> Snapshot:
+        """Reads the use of the file system and of each quota, and adds them to the history."""
         if self.driver is None:
             return self.read()
-        quotas = [id for id, facts in self._snapshot.layers.items() if facts.layer.quota]
         layers = self._snapshot.layers
-        if quotas:
-            fresh = {layer.id: self._facts(layer) for layer in self.driver.layers(quotas)}
-            layers = MappingProxyType({**layers, **fresh})
+        limited = [id for id, facts in layers.items() if facts.layer.quota]
+        if limited:
+            layers = MappingProxyType({**layers, **self._facts(self.driver, self.driver.layers(limited))})
         space = self._space()
-        looks = {id: layers[id].layer.quota.used for id in quotas if layers[id].layer.quota}
+        used = {id: quota.used for id in limited if (quota := layers[id].layer.quota)}
         if space is not None:
-            looks[""] = space.used
+            used[""] = space.used
         past = self._snapshot.history
-        history = {key: (*past.get(key, ()), used)[-HISTORY:] for key, used in looks.items()}
-        self._snapshot = dataclasses.replace(
-            self._snapshot,
-            taken=time.time(),
-            layers=layers,
-            space=space,
-            history=MappingProxyType(history),
-        )
-        return self._snapshot
+        history = {key: (*past.get(key, ()), value)[-HISTORY:] for key, value in used.items()}
+        return self._change(layers=layers, space=space, history=MappingProxyType(history))
 
-    def read_processes(self):
-        """Only who keeps mounts busy: a Snapshot."""
+    def read_processes(self) -> Snapshot:
+        """Reads which processes keep mounts busy."""
         busy = processes.busy(self._snapshot.mounts)
         found = tuple(
             dataclasses.replace(mount, processes=busy.get(mount.id, ()) if mount.mounted else None)
             for mount in self._snapshot.mounts
         )
-        if found != self._snapshot.mounts:
-            self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), mounts=found)
-        return self._snapshot
+        return self._change(mounts=found) if found != self._snapshot.mounts else self._snapshot
 
-    def with_sizes(self, sizes, size_errors):
-        """The Snapshot with what has been measured by now; ids that are gone are left out."""
+    def with_sizes(self, sizes: Mapping[str, int], errors: Mapping[str, str]) -> Snapshot:
+        """The Snapshot with the sizes that are known by now; ids that are gone are left out."""
         layers = self._snapshot.layers
         self._snapshot = dataclasses.replace(
             self._snapshot,
             sizes=MappingProxyType({id: size for id, size in sizes.items() if id in layers}),
-            size_errors=MappingProxyType({id: why for id, why in size_errors.items() if id in layers}),
+            size_errors=MappingProxyType({id: error for id, error in errors.items() if id in layers}),
         )
         return self._snapshot
 
-    def with_checks(self, owners, findings):
-        """The Snapshot with what :func:`~.checks.run_checks` said; the same one where it said that before."""
+    def with_checks(self, owners: OwnershipReport, findings: tuple[FindingFacts, ...]) -> Snapshot:
+        """The Snapshot with the result of :func:`~.checks.run_checks`; the same one if that did not change."""
         if (owners, findings) != (self._snapshot.owners, self._snapshot.health):
             self._snapshot = dataclasses.replace(self._snapshot, owners=owners, health=findings)
         return self._snapshot
 
     # Parts
 
-    def _facts(self, layer):
-        return LayerFacts(layer, made=_made(os.path.join(self.home, layer.id)))
+    def _change(self, **parts: object) -> Snapshot:
+        """Replace parts of the Snapshot that were read just now."""
+        self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), **parts)  # type: ignore[arg-type]
+        return self._snapshot
 
-    def _is_layer(self, facts):
-        """Whether a folder is a layer at all: one that only appeared, or is half gone, may hold neither file."""
-        folder = os.path.join(self.home, facts.id)
-        return any(os.path.lexists(os.path.join(folder, name)) for name in ("diff", LINK))
+    def _facts(self, driver: Driver, layers: Iterable[Layer]) -> dict[str, LayerFacts]:
+        store = driver.opened.store
+        return {
+            layer.id: LayerFacts(layer, made=store.created(layer.id), paths=store.paths(layer.id)) for layer in layers
+        }
 
-    def _affected(self, changed, known):
-        """The ids that a change of ``changed`` may show in: they, their parents, and all that stands on them."""
-        changed = set(changed)
-        found = set(changed)
-        for id, facts in known.items():
-            if id in changed and facts.layer.parent:
-                found.add(facts.layer.parent)
-            elif not changed.isdisjoint(
-                (*facts.layer.lower, *facts.layer.lower_links, f"{LINK_DIR}/{facts.layer.link}")
-            ):
-                found.add(id)
-        return {id for id in found if "/" not in id}
+    def _layers(self, layers: dict[str, LayerFacts]) -> dict[str, object]:
+        """The parts of a Snapshot that follow from its layers."""
+        kept = {id: size for id, size in self._snapshot.sizes.items() if id in layers}
+        return {"layers": MappingProxyType(layers), "sizes": MappingProxyType(kept)}
 
-    def _space(self):
+    def _space(self) -> Space | None:
         try:
-            told = os.statvfs(self.home)
+            info = os.statvfs(self.home)
         except OSError:
             return None
-        unit = told.f_frsize
-        return Space(told.f_blocks * unit, told.f_bfree * unit, told.f_bavail * unit, told.f_files, told.f_ffree)
+        unit = info.f_frsize
+        return Space(info.f_blocks * unit, info.f_bfree * unit, info.f_bavail * unit, info.f_files, info.f_ffree)
 
-    def _home_remarks(self):
-        """What is to be said of the home itself."""
-        if not os.path.isdir(os.path.join(self.home, LINK_DIR)):
-            yield Remark(f"The folder {LINK_DIR}/ is missing: no layer with a parent can be mounted.")
-        if not sees_all(self.driver):
-            yield Remark(
-                "Without root, opaque folders and other users' processes and mount namespaces can't be seen: "
-                "some answers are missing.",
-                is_problem=False,
-            )
-
-    def _no_home(self):
-        """Why a folder without links and layers is no home, with a guess at the one that was meant."""
+    def _not_a_home(self, problem: str) -> Failure:
+        """Why a directory without layers is not a home, with a guess at the one that was meant."""
         for name in _INNER_HOMES:
             inner = os.path.join(self.home, name)
-            if os.path.isdir(os.path.join(inner, LINK_DIR)):
+            if looks_like_home(inner):
                 return Failure(
-                    f"{printable(self.home)} is no home, but {name}/ in it is",
-                    f"Open that: overlay2-tui {printable(inner)}",
+                    f"{visible(self.home)} is not an overlay2 home, but its folder {name}/ is",
+                    f"Open that one: overlay2-tui {visible(inner)}",
                 )
         return Failure(
-            f"{printable(self.home)} is no home: it has no folder {LINK_DIR}/ and no layers", "Check the path"
+            f"{visible(self.home)} is not an overlay2 home: it holds no layers, and {problem}", "Check the path"
         )
 
-    def _fail(self, failure):
+    def _fail(self, failure: Failure) -> Snapshot:
         self._snapshot = Snapshot(self.home, host=self._snapshot.host, taken=time.time(), failure=failure)
         return self._snapshot
 
-    def _explain(self, error):
-        """A :class:`~.snapshot.Failure` for what the core or the kernel said."""
+    def _explain(self, error: Overlay2Error | OSError) -> Failure:
+        """The failure that an error of the core or the kernel means."""
+        home = visible(self.home)
         if isinstance(error, HomeNotFound):
             if os.path.lexists(self.home):
-                return Failure(
-                    f"{printable(self.home)} is no folder, so it is no home", "Name the folder that holds the layers"
-                )
+                return Failure(f"{home} is not a folder", "Name the folder that holds the layers")
             return Failure(
-                f"There is no folder {printable(self.home)}", "Check the path; a home is made with its first layer"
+                f"The folder {home} does not exist", "Check the path; a home is created with its first layer"
             )
-        cause = error if not isinstance(error, Overlay2Error) else error.__cause__
+        cause = error.__cause__ if isinstance(error, Overlay2Error) else error
         if isinstance(cause, PermissionError):
-            return Failure(
-                f"{printable(self.home)} may not be read by this user",
-                f"Run it as root: sudo overlay2-tui {printable(self.home)}",
-            )
+            return Failure(f"This user may not read {home}", f"Run the program as root: sudo overlay2-tui {home}")
         if isinstance(error, Overlay2Error):
-            return Failure(f"{printable(self.home)} can't be read: {error.message}", error.remedy or "")
-        return Failure(f"{printable(self.home)} can't be read: {error.strerror or error}", HINTS.get(error.errno, ""))
+            return Failure(f"{home} can't be read: {error.message}", error.remedy or "")
+        return Failure(f"{home} can't be read: {error.strerror or error}", HINTS.get(error.errno or 0, ""))
 
 
-def _made(folder):
-    """When a layer was made (float), told by the oldest of its own files; None where nothing tells."""
-    for name in (LINK, ""):
-        try:
-            info = os.lstat(os.path.join(folder, name))
-        except OSError:
-            continue
-        if name == "" or stat.S_ISREG(info.st_mode):
-            return info.st_mtime
-    return None
+def _affected(changed: Set[str], links: Set[str], known: Mapping[str, LayerFacts]) -> set[str]:
+    """The ids whose records a change may alter: the layers that changed, their parents, and all that stand on them."""
+    found = set(changed)
+    for id, facts in known.items():
+        layer = facts.layer
+        if id in changed:
+            if layer.parent:
+                found.add(layer.parent)
+        elif not changed.isdisjoint(layer.lower) or (links and not links.isdisjoint(_links(layer))):
+            found.add(id)
+    return {id for id in found if "/" not in id}
 
 
-def _status(driver):
-    """The driver's Status, with what it takes root to find out as unknown rather than as false."""
-    untold = () if sees_all(driver) else ("Native Overlay Diff", "Project Quota", "Mount API (lowerdir+)")
+def _links(layer: Layer) -> Iterator[str]:
+    yield layer.link
+    yield from map(os.path.basename, layer.lower_links)
+
+
+def _home_remarks(driver: Driver, problems: Iterable[str]) -> Iterator[Remark]:
+    for problem in problems:
+        yield Remark(problem[:1].upper() + problem[1:] + ".")
+    if not sees_all(driver):
+        yield Remark(
+            "Some facts are missing without root: opaque folders, and processes and mount namespaces of other users.",
+            is_problem=False,
+        )
+
+
+def _status(driver: Driver) -> Iterator[tuple[str, str]]:
+    """The driver's Status; what only root can find out is "unknown" rather than "false"."""
+    hidden = () if sees_all(driver) else ("Native Overlay Diff", "Project Quota", "Mount API (lowerdir+)")
     reasons = _reasons(driver.features)
     for label, value in driver.status():
-        told = label not in untold or value == "true" or not reasons.get(label, "not tried").startswith("not tried")
-        yield label, value if told else "unknown"
+        is_known = label not in hidden or value == "true" or not reasons.get(label, "not tried").startswith("not tried")
+        yield label, value if is_known else "unknown"
 
 
-def _reasons(features):
-    """Status labels and the driver's own reasons for them."""
+def _reasons(features: Features) -> dict[str, str]:
+    """The driver's own reasons, by Status label."""
     found = {}
     if features.native_diff_reason:
         found["Native Overlay Diff"] = features.native_diff_reason

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-
 from overlay2.errors import Overlay2Error, printable
 from overlay2.mounts import DATA_MAX
 from overlay2.units import human_size
@@ -69,7 +67,7 @@ class ChainGrid(Grid):
             [(facts.title, "bad" if wrong else "strong" if not place else ""), (" !" if wrong else "", "bad")],
             human_size(size) if size is not None else ("…", "dim"),
             (link, "dim"),
-            (printable(os.path.join(self._snapshot.home, key, "diff")), "dim"),
+            (printable(facts.paths.upper), "dim"),
         ]
 
 

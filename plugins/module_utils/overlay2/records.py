@@ -9,30 +9,26 @@ those packages with every module.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Mapping
-
-from .home.layout import DIFF, MERGED, WORK
 
 if TYPE_CHECKING:
     from .home.quota import QuotaUsage
-    from .home.reading import Layer
+    from .home.reading import Layer, LayerPaths
 
 
-def layer_record(home: str, layer: Layer, size: int | None = None) -> dict[str, Any]:
-    """A layer.
+def layer_record(layer: Layer, paths: LayerPaths, size: int | None = None) -> dict[str, Any]:
+    """A layer and its directories.
 
     :param size: bytes of the layer's own content if they were counted, else the recorded size is returned.
     """
-    folder = os.path.join(home, layer.id)
     return {
         "id": layer.id,
         "parent": layer.parent,
         "depth": layer.depth,
         "lowers": list(layer.lower),
-        "upper_dir": os.path.join(folder, DIFF),
-        "work_dir": os.path.join(folder, WORK),
-        "merged_dir": os.path.join(folder, MERGED),
+        "upper_dir": paths.upper,
+        "work_dir": paths.work,
+        "merged_dir": paths.merged,
         "link": layer.link,
         "committed": layer.committed,
         "read_write": layer.read_write,

@@ -166,7 +166,7 @@ def test_disagreements_between_kernel_and_holders(driver):
     assert any("held by web, but the kernel has nothing mounted" in text for text in problems(HomeSource(driver.home)))
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", os.path.join(driver.home, "top/merged")], check=True)
     assert any(
-        "No overlay is mounted on its merged folder, but tmpfs" in text for text in problems(HomeSource(driver.home))
+        "mount on its merged folder is not an overlay but tmpfs" in text for text in problems(HomeSource(driver.home))
     )
 
 
@@ -178,18 +178,23 @@ def test_stacked_mounts_and_foreign_mounts(driver):
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", f"{home}/extra"], check=True)
     source = HomeSource(home)
     text = "\n".join(problems(source))
-    assert "2 mounts lie on top of each other" in text
-    assert "Mounted read-only, though it was made for writing" in text
-    assert any("no layer's" in remark.text for mount in source.snapshot.mounts for remark in mount.remarks)
+    assert "2 mounts are stacked" in text
+    assert "Mounted read-only, though it was created for writing" in text
+    assert any(
+        "does not belong to a layer" in remark.text for mount in source.snapshot.mounts for remark in mount.remarks
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (os.rmdir, "There is no folder"),
-        (lambda home: None, "is no home: it has no folder l/ and no layers"),
-        (lambda home: os.makedirs(os.path.join(home, "overlay2/l")), "is no home, but overlay2/ in it is"),
-        (lambda home: (os.rmdir(home), open(home, "w").close()), "is no folder, so it is no home"),
+        (os.rmdir, "does not exist"),
+        (lambda home: None, "is not an overlay2 home: it holds no layers, and the folder l/ is missing"),
+        (
+            lambda home: os.makedirs(os.path.join(home, "overlay2/l")),
+            "is not an overlay2 home, but its folder overlay2/ is",
+        ),
+        (lambda home: (os.rmdir(home), open(home, "w").close()), "is not a folder"),
     ],
 )
 def test_what_is_no_home(home, make, words):
@@ -203,7 +208,7 @@ def test_what_is_no_home(home, make, words):
 def test_no_permission_says_what_to_run(driver):
     os.chmod(driver.home, 0o700)
     failure = nobody.call(lambda: str(headless.gather(driver.home).failure))
-    assert failure.endswith(f"may not be read by this user. Run it as root: sudo overlay2-tui {driver.home}.")
+    assert failure == f"This user may not read {driver.home}. Run the program as root: sudo overlay2-tui {driver.home}."
 
 
 @pytest.fixture
@@ -222,10 +227,10 @@ def test_without_root_what_cannot_be_seen_is_unknown_not_absent(open_to_all):
     assert not found["privileged"]
     assert (mount["mounted"], mount["holders"], mount["ref_count"]) == (True, None, None)
     assert [(one["text"], one["severity"]) for one in mount["remarks"]] == [
-        ("Who holds it is on record for root only.", "note")
+        ("Only root may read who holds it.", "note")
     ]
     assert found["status"]["Native Overlay Diff"] == found["status"]["Mount API (lowerdir+)"] == "unknown"
-    assert any("Without root, opaque folders" in remark["text"] for remark in found["remarks"])
+    assert any("missing without root: opaque folders" in remark["text"] for remark in found["remarks"])
     assert headless.gather(open_to_all).privileged
 
 
@@ -357,7 +362,7 @@ def test_exit_codes(driver, real_tmp):
     assert "top: mounted, held by web" in done.stdout
     done = run("--json", str(real_tmp / "none"))
     assert done.returncode == 3
-    assert "There is no folder" in done.stderr
+    assert "does not exist" in done.stderr
     assert json.loads(done.stdout)["exists"] is False
     assert run(driver.home).returncode == 4
     os.unlink(os.path.join(driver.home, "middle/link"))

@@ -107,6 +107,11 @@ class Home(NamedTuple):
         return WatchedDirectories(self.path, os.path.join(self.path, LINK_DIR), self.runtime.holders_dir)
 
 
+def looks_like_home(path: str) -> bool:
+    """True if a directory has the marks of a home, in whatever format, even one without layers."""
+    return not GraphDriverStore(path).problems()
+
+
 def open_home(
     path: str,
     options: Iterable[str] = (),

@@ -57,11 +57,36 @@ class WatchedDirectories(NamedTuple):
     holders: str
 
 
+class LayerPaths(NamedTuple):
+    """The directories of one layer, whether they exist or not; "" for one that the format does not have."""
+
+    #: The layer's own files.
+    upper: str
+    #: The working directory of overlayfs.
+    work: str
+    #: The mount point.
+    merged: str
+
+
+class LowerDirectory(NamedTuple):
+    """One lower layer of a chain."""
+
+    #: Id of the layer; the name that the chain has for it if that leads nowhere.
+    id: str
+    #: The directory of its own files; "" if the name leads nowhere.
+    path: str
+    #: Why the path is missing, as a sentence without its full stop.
+    problem: str = ""
+
+
 class LayerReader(Protocol):
     """Reads the layers of one home. Takes no lock, changes nothing, and copes with layers that come and go."""
 
     #: The home's directory.
     path: str
+
+    def problems(self) -> list[str]:
+        """Returns what is wrong with the home as a whole, in plain sentences; a directory that is not one has some."""
 
     def ids(self) -> list[str]:
         """Returns the ids of all layers, sorted.
@@ -71,6 +96,9 @@ class LayerReader(Protocol):
 
     def exists(self, layer_id: str) -> bool:
         """True if the layer's directory exists."""
+
+    def is_layer(self, layer_id: str) -> bool:
+        """True if the directory of that name is a layer; it may be one in the making, or the remains of one."""
 
     def require(self, layer_id: str) -> str:
         """Returns the layer's directory.
@@ -93,10 +121,19 @@ class LayerReader(Protocol):
     def merged_dir(self, layer_id: str) -> str:
         """Returns the directory that the layer's engine mounts it on; "" if that is not below the home."""
 
+    def paths(self, layer_id: str) -> LayerPaths:
+        """Returns the directories of the layer, these two and the working directory of overlayfs."""
+
     def lower_dirs(self, layer_id: str) -> list[str]:
         """Returns the directories of the lower layers' files, uppermost first.
 
         :raises LayerDamaged: the chain is broken.
+        """
+
+    def lower_chain(self, layer_id: str) -> list[LowerDirectory]:
+        """Returns the lower layers, uppermost first; unlike :meth:`lower_dirs` with those that cannot be found.
+
+        :raises LayerDamaged: the layer's own record of its chain is broken.
         """
 
     def has_parent(self, layer_id: str) -> bool:

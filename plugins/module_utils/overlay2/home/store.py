@@ -23,10 +23,11 @@ from .layout import (
     MAX_DEPTH,
     MERGED,
     OWN_NAMES,
+    WORK,
     LayerFiles,
     LayerRecord,
 )
-from .reading import Layer, LayerReader
+from .reading import Layer, LayerPaths, LayerReader, LowerDirectory
 
 log = logging.getLogger("overlay2")
 
@@ -49,19 +50,22 @@ class GraphDriverStore(LayerReader):
 
     # As LayerReader has it
 
+    def problems(self) -> list[str]:
+        if os.path.isdir(os.path.join(self.path, LINK_DIR)):
+            return []
+        return ["the folder %s/ is missing, so no layer with a parent can be mounted" % LINK_DIR]
+
     def ids(self) -> list[str]:
-        """A layer is a directory that holds a ``diff`` or a ``link``, or one that may not be looked into."""
-        found = []
         with os.scandir(self.path) as entries:
-            for entry in entries:
-                if entry.name in OWN_NAMES or not entry.is_dir(follow_symlinks=False):
-                    continue
-                if _may_be(os.path.join(entry.path, DIFF)) or _may_be(os.path.join(entry.path, LINK)):
-                    found.append(entry.name)
-        return sorted(found)
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in names if self.is_layer(name))
 
     def exists(self, layer_id: str) -> bool:
         return os.path.isdir(self.at(layer_id))
+
+    def is_layer(self, layer_id: str) -> bool:
+        """A layer is a directory that holds a ``diff`` or a ``link``, or one that may not be looked into."""
+        return layer_id not in OWN_NAMES and (_may_be(self.at(layer_id, DIFF)) or _may_be(self.at(layer_id, LINK)))
 
     def require(self, layer_id: str) -> str:
         path = self.at(layer_id)
@@ -96,8 +100,21 @@ class GraphDriverStore(LayerReader):
     def merged_dir(self, layer_id: str) -> str:
         return self.at(layer_id, MERGED)
 
+    def paths(self, layer_id: str) -> LayerPaths:
+        return LayerPaths(self.upper_dir(layer_id), self.at(layer_id, WORK), self.merged_dir(layer_id))
+
     def lower_dirs(self, layer_id: str) -> list[str]:
         return self.resolve_all(self.files(layer_id))
+
+    def lower_chain(self, layer_id: str) -> list[LowerDirectory]:
+        found = []
+        for link in self.files(layer_id).lower_links:
+            try:
+                path = self.resolve(layer_id, link)
+                found.append(LowerDirectory(os.path.basename(os.path.dirname(path)), path))
+            except LayerDamaged as error:
+                found.append(LowerDirectory(link, "", error.message))
+        return found
 
     def has_parent(self, layer_id: str) -> bool:
         return os.path.lexists(self.at(layer_id, LOWER))

@@ -12,15 +12,16 @@ import yaml
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import records
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.health import Finding
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.quota import QuotaUsage
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer, LayerPaths
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.owners import Owner, Ownership, Report
 
 MODULES = Path(__file__).resolve().parents[4] / "plugins/modules"
 NAMES = sorted(file.stem for file in MODULES.glob("overlay2_*.py"))
 FAILURE = ("error", "layer_id", "error_path", "remedy")
 
+PATHS = LayerPaths("/home/web/diff", "/home/web/work", "/home/web/merged")
 QUOTA = QuotaUsage(7, 8192, 10, 3)
-LAYER = records.layer_record("/home", Layer("web", "", (), (), "W", False, quota=QUOTA))
+LAYER = records.layer_record(Layer("web", "", (), (), "W", False, quota=QUOTA), PATHS)
 OWNERS = records.owners_record(
     Report("/home", "dockerd", "/root", True, {"web": Ownership("web", "image", (Owner("image", "sha256:1"),))})
 )

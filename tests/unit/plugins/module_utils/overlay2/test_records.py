@@ -9,7 +9,10 @@ import json
 from overlay2 import Layer, records
 from overlay2.health import Finding, Step
 from overlay2.home.quota import QuotaUsage
+from overlay2.home.reading import LayerPaths
 from overlay2.owners import Evidence, Owner, Ownership, Report
+
+PATHS = LayerPaths("/home/web/diff", "/home/web/work", "")
 
 
 def same_as_json(record):
@@ -21,12 +24,12 @@ def same_as_json(record):
 def test_a_layer():
     quota = QuotaUsage(7, 8192, 10, 3)
     layer = Layer("web", None, ("base",), ("l/B",), "W", True, None, None, quota, ("torn",), owner="shop", size=9)
-    record = same_as_json(records.layer_record("/home", layer, 12))
+    record = same_as_json(records.layer_record(layer, PATHS, 12))
     assert (record["owner"], record["size"], record["problems"]) == ("shop", 12, ["torn"])
-    assert records.layer_record("/home", layer)["size"] == 9
-    assert record["upper_dir"] == "/home/web/diff"
+    assert records.layer_record(layer, PATHS)["size"] == 9
+    assert (record["upper_dir"], record["work_dir"], record["merged_dir"]) == PATHS
     assert record["quota"] == {"project_id": 7, "limit": 8192, "used": 10, "inodes": 3}
-    assert records.layer_record("/home", layer._replace(quota=None))["quota"] is None
+    assert records.layer_record(layer._replace(quota=None), PATHS)["quota"] is None
 
 
 def test_a_mount():

@@ -23,6 +23,7 @@ from overlay2.errors import (
     Overlay2Error,
 )
 from overlay2.home.layout import MAX_DEPTH, LayerRecord
+from overlay2.home.opening import looks_like_home
 from overlay2.home.store import GraphDriverStore
 from support import homes, host, trees
 
@@ -536,3 +537,38 @@ def test_a_layer_that_is_written_to_has_no_recorded_size(home):
 @pytest.mark.parametrize("content", [b'{"size": "7"}', b'{"size": -1}', b'{"size": true}', b'{"size": 1.5}'])
 def test_a_record_without_a_usable_size_has_none(content):
     assert LayerRecord.decode(content).size is None
+
+
+def test_directories_without_marks_are_not_a_home(home):
+    assert not looks_like_home(home)
+    assert GraphDriverStore(home).problems()
+    Driver(home)
+    assert looks_like_home(home)
+    assert GraphDriverStore(home).problems() == []
+
+
+def test_a_chain_tells_what_is_broken_and_the_rest(driver):
+    store = driver.opened.store
+    driver.create("a")
+    driver.create("b", "a")
+    driver.create("c", "b")
+    assert [(lower.id, lower.path) for lower in store.lower_chain("c")] == [
+        ("b", store.upper_dir("b")),
+        ("a", store.upper_dir("a")),
+    ]
+    link = driver.layer("b").link
+    os.unlink(os.path.join(driver.home, "l", link))
+    broken, whole = store.lower_chain("c")
+    assert (broken.id, broken.path) == (f"l/{link}", "")
+    assert f"l/{link}" in broken.problem
+    assert whole == ("a", store.upper_dir("a"), "")
+    assert store.lower_chain("a") == []
+
+
+def test_what_is_listed_is_a_layer(driver):
+    store = driver.opened.store
+    driver.create("a")
+    os.mkdir(os.path.join(driver.home, "empty"))
+    assert store.is_layer("a")
+    assert not any(map(store.is_layer, ("empty", "l", ".staging", "missing")))
+    assert store.paths("a") == tuple(os.path.join(driver.home, "a", name) for name in ("diff", "work", "merged"))
