@@ -43,4 +43,4 @@ def test_every_public_name_has_a_type(tmp_path):
     names = overlay2.__all__
     revealed = checked(tmp_path, "import overlay2\n" + "".join(f"reveal_type(overlay2.{name})\n" for name in names))
     assert len(revealed) == len(names)
-    assert not [line for line in revealed if '"Any"' in line or "error" in line]
+    assert not [line for line in revealed if '"Any"' in line or ": error:" in line]

@@ -25,7 +25,7 @@ from .errors import (
 )
 from .filling import fill
 from .home.holders import describe
-from .home.layout import DIFF, LayerFiles, LayerRecord, links_of
+from .home.layout import LayerFiles, LayerRecord, links_of
 from .home.staging import Staged, link_id
 from .tar.unpack import Unpacked
 
@@ -159,10 +159,7 @@ def _copy_attributes(home: Home, files: LayerFiles, staged: Staged) -> None:
     fit in beside the old.
     """
     _set_project(home, staged, _limit_of(home, files.layer_id))
-    home.staging.make_diff(staged)
-    info = os.stat(home.store.upper_dir(files.layer_id))
-    os.chown(staged.child(DIFF), info.st_uid, info.st_gid)
-    os.chmod(staged.child(DIFF), info.st_mode & 0o7777)
+    home.staging.make_diff(staged, like=os.stat(home.store.upper_dir(files.layer_id)))
     if files.lower is not None:
         home.staging.make_work(staged)
 

@@ -14,8 +14,7 @@ from . import mounts
 from .errors import LayerDamaged, MountError, translated
 from .home import busy, mounted
 from .home.holders import ANONYMOUS, NOBODY, Record, describe
-from .home.layout import WORK, LayerFiles
-from .home.staging import ensure_folder, make_folder
+from .home.layout import LayerFiles
 from .linux import fs, kernel
 from .linux.users import User
 
@@ -44,7 +43,8 @@ def get(home: Home, layer_id: str, mount_label: str = "", holder: str = ANONYMOU
             return home.store.upper_dir(layer_id)
         target = home.store.merged_dir(layer_id)
         # Nothing is mounted on a mount point that is made here and now, so most of the time one call is enough.
-        made = _make_mount_point(home, layer_id, target)
+        with translated("can't prepare the mount", MountError, layer=layer_id):
+            made = home.staging.make_mount_point(layer_id)
         undo = made
         try:
             is_mounted = not made and mounted.is_mounted(target, strict=True)
@@ -53,7 +53,7 @@ def get(home: Home, layer_id: str, mount_label: str = "", holder: str = ANONYMOU
                 record = _taken_over(home, files, record)
             else:
                 undo, point = True, target
-                _mount(home, files, target, mount_label, left_over=not made)
+                _mount(home, files, mount_label, left_over=not made)
                 record = record._replace(mount_namespace=kernel.mount_namespace(), mount_point=target)
             home.holders.write(layer_id, record.taken(holder))
         except BaseException:
@@ -183,20 +183,7 @@ def _unmount(
     return record._replace(detached=tuple(sorted({device, *record.detached}))), processes
 
 
-def _make_mount_point(home: Home, layer_id: str, target: str) -> bool:
-    """Makes the layer's ``merged`` directory; True if it was missing."""
-    with translated("can't prepare the mount", MountError, layer=layer_id):
-        try:
-            if home.is_root:
-                os.mkdir(target, 0o700)  # the umask does not matter, as a mount covers the directory
-            else:
-                make_folder(target, 0o700, home.root)
-        except FileExistsError:
-            return False
-    return True
-
-
-def _mount(home: Home, files: LayerFiles, target: str, mount_label: str, left_over: bool) -> None:
+def _mount(home: Home, files: LayerFiles, mount_label: str, left_over: bool) -> None:
     """Mounts a layer. If this fails, the caller unmounts what may be there.
 
     :param left_over: the mount point existed before, and is given its mode and owner.
@@ -207,11 +194,10 @@ def _mount(home: Home, files: LayerFiles, target: str, mount_label: str, left_ov
         planned = mounts.plan(home.path, files.layer_id, files.lower_links, read_only, home.features, mount_label)
         with translated("can't prepare the mount", MountError, layer=files.layer_id):
             if left_over:
-                ensure_folder(target, 0o700, home.root)
+                home.staging.mend_mount_point(files.layer_id)
             _perform(home, files, planned)
-            if not read_only and not home.is_root:
-                # In a user namespace overlayfs needs this to move a directory up from a lower layer.
-                os.chown(home.store.at(files.layer_id, WORK, WORK), *home.root, follow_symlinks=False)
+            if not read_only:
+                home.staging.give_work_to_root(files.layer_id)
 
 
 def _perform(home: Home, files: LayerFiles, planned: mounts.MountPlan) -> None:

@@ -67,11 +67,6 @@ class Home(NamedTuple):
         """Host (uid, gid) of container root."""
         return self.id_map.root
 
-    @property
-    def is_root(self) -> bool:
-        """True if a file made by this process belongs to container root without further ado."""
-        return self.root == (os.geteuid(), os.getegid())
-
     def require_writable(self) -> None:
         """Refuses a home that was opened for reading.
 

@@ -1,12 +1,15 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""Writes to a home, the only module that does: layers appear, change and vanish by one rename.
+"""The only module that writes to a home: layers appear, change and vanish by one rename.
 
-What is not ready yet lies in ``.staging/<random>/`` on the home's file system, locked by its maker. So after
-a kill or a power cut at any instant a layer is there whole or not at all, and what nobody holds a lock on any
-more is swept away. The ``link`` file of a staged layer is written before the symbolic link of that name, which is
-how the sweep finds a link that leads nowhere yet, or no longer.
+A layer that is not ready lies in ``.staging/<random>/`` on the home's file system, locked by its maker. After a kill or
+a power cut at any instant, a layer is there whole or not at all, and a sweep deletes every staged directory that nobody
+holds a lock on. The ``link`` file of a staged layer is written before the symbolic link of that name, so that the sweep
+finds a link that does not lead anywhere yet, or no longer.
+
+Others write only inside what this module made: archives to a staged layer, overlayfs to a mounted one. A mount point is
+removed with its mount (:mod:`..mounts`), and project quota may need a device node (:mod:`.quota`).
 """
 
 from __future__ import annotations
@@ -314,13 +317,40 @@ class Staging:
             except OSError as error:
                 raise from_os_error(Overlay2Error, "can't write the layer to disk", error, path=staged.path) from error
 
-    def make_diff(self, staged: Staged) -> None:
-        """Makes the empty ``diff`` folder of a new layer."""
-        make_folder(staged.child(DIFF), 0o755, self._root)
+    def make_diff(self, staged: Staged, like: os.stat_result | None = None) -> None:
+        """Makes the empty ``diff`` directory of a layer.
+
+        :param like: status of the directory that it will replace, whose owner and mode it gets.
+        """
+        if like is None:
+            make_folder(staged.child(DIFF), 0o755, self._root)
+        else:
+            make_folder(staged.child(DIFF), stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
 
     def make_work(self, staged: Staged) -> None:
         """Makes the empty ``work`` folder of a layer with a parent."""
         make_folder(staged.child(WORK), 0o700, self._root)
+
+    def make_mount_point(self, layer: str) -> bool:
+        """Makes the layer's ``merged`` directory; False if it exists already."""
+        target = self._store.merged_dir(layer)
+        try:
+            if self._root == (os.geteuid(), os.getegid()):
+                os.mkdir(target, 0o700)  # the umask does not matter, as a mount covers the directory
+            else:
+                make_folder(target, 0o700, self._root)
+        except FileExistsError:
+            return False
+        return True
+
+    def mend_mount_point(self, layer: str) -> None:
+        """Gives a ``merged`` directory that was left over its owner and mode."""
+        ensure_folder(self._store.merged_dir(layer), 0o700, self._root)
+
+    def give_work_to_root(self, layer: str) -> None:
+        """Gives overlayfs' own ``work/work`` to container root, which needs it to move a directory up from below."""
+        if self._root != (os.geteuid(), os.getegid()):
+            os.chown(self._store.at(layer, WORK, WORK), *self._root, follow_symlinks=False)
 
     def publish(self, staged: Staged, layer: str, link: str, parent: str = "") -> None:
         """Shows a staged layer under its id and marks its parent as one, by moby's empty file ``committed``.
