@@ -7,6 +7,7 @@ home        an empty folder (str) on a real disk, for a driver's home
 tmpfs_home  the same on a tmpfs of its own
 xfs_home    the same on a loop-mounted XFS of its own (real root only)
 real_tmp    an empty folder (pathlib.Path) on the same disk as `home`, for whatever else a test needs
+loop_disk   a loop-mounted ext4 of its own that counts what is written to it (support.loopdisk; real root only)
 userns      userns(function, *args) calls a module-level function of the test file as root of a new user namespace
 report      report(text) adds a line to the end of the run's output
 spawn       subprocess.Popen whose process is ended after the test
@@ -26,7 +27,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support import host
+from support import host, loopdisk
 from support import userns as userns_support
 
 TIME_LIMIT = 180
@@ -173,6 +174,14 @@ def tmpfs_home(_test_folder):
     folder.mkdir(mode=0o710)
     yield str(folder)
     host.unmount_below(mount_point)
+
+
+@pytest.fixture
+def loop_disk(_test_folder):
+    """An ext4 file system of its own that counts what is written to its device: support.loopdisk.LoopDisk."""
+    disk = loopdisk.LoopDisk(_test_folder / "disk")
+    yield disk
+    disk.unmount()
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,10 @@
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
 """What this host can do for a home: one frozen record, found by trying the real thing.
 
-Each probe mounts a small overlay in a private folder on the home's own file system and looks at what the
-kernel made of it, as moby's ``overlayutils`` and ``overlay2/check.go`` do. Nothing is remembered between
-calls, so two homes on two file systems are judged each by itself.
+Each probe mounts a small overlay in a private directory on the home's own file system and looks at the result, as
+moby's ``overlayutils`` and ``overlay2/check.go`` do. Nothing is remembered between calls, so two homes on two file
+systems are judged separately. The trial mounts are ``volatile``: unmounting any other overlay writes its whole upper
+file system to disk (``ovl_sync_fs``, fs/overlayfs/super.c), which is slow on a host that writes a lot.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ import contextlib
 import errno
 import logging
 import os
-from typing import NamedTuple, Tuple
+from typing import TYPE_CHECKING, NamedTuple, Tuple
 
 from ..errors import DTypeNotSupported, NotSupported, from_os_error
-from ..linux import fs, kernel, mount, overlayfs
-from ..tree import scratch_folder
+from ..linux import fs, kernel, mount, overlayfs, xattr
+from ..tree import remove_tree, scratch_folder
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterator
 
 log = logging.getLogger("overlay2")
 
-#: Where the overlay module shows its parameters; ``index`` is missing on kernels that don't know the option.
+#: Where the overlay module shows its parameters; ``index`` is missing if the kernel does not know the option.
 INDEX_PARAMETER = "/sys/module/overlay/parameters/index"
+#: First kernel with the mount option ``volatile``.
+_VOLATILE_SINCE = (5, 10)
 
 
 class Features(NamedTuple):
@@ -31,15 +37,15 @@ class Features(NamedTuple):
 
     #: Docker's name of the home's file system, such as ``extfs`` or ``xfs``.
     backing_fs: str
-    #: Directory entries carry their file type, which overlayfs needs.
+    #: Directory entries contain the file type, which overlayfs needs.
     supports_d_type: bool
     #: Overlay mounts copy up metadata alone (``metacopy=on`` is the module's default).
     metacopy: bool
-    #: A layer's diff can be read straight from its ``diff`` folder.
+    #: A layer's diff can be read from its ``diff`` directory alone.
     native_diff: bool
-    #: Why not, where ``native_diff`` is False; else "".
+    #: Why not, if ``native_diff`` is False; else "".
     native_diff_reason: str
-    #: The kernel knows ``index``, so mounts say ``index=off``.
+    #: The kernel knows ``index``, so mounts have ``index=off``.
     index_off: bool
     #: Mounts need ``userxattr``: overlay attributes are ``user.overlay.*``.
     userxattr: bool
@@ -51,32 +57,33 @@ class Features(NamedTuple):
     kernel: Tuple[int, int]
     #: Project quota works on the home.
     project_quota: bool = False
-    #: Why not, where ``project_quota`` is False; else "".
+    #: Why not, if ``project_quota`` is False; else "".
     project_quota_reason: str = ""
+    #: The kernel knows ``volatile`` (Linux 5.10): unmounting writes nothing to disk. For the driver's own mounts only.
+    volatile: bool = False
 
     @property
-    def xattr_class(self):
-        """Namespace of the overlay's extended attributes: ``"user"`` or ``"trusted"`` (str)."""
+    def xattr_class(self) -> str:
+        """Namespace of the overlay's extended attributes: ``"user"`` or ``"trusted"``."""
         return "user" if self.userxattr else "trusted"
 
     @property
-    def mount_prefix(self):
-        """Options in front of every mount's ``lowerdir``, in moby's order (str)."""
+    def mount_prefix(self) -> str:
+        """Options in front of every mount's ``lowerdir``, in moby's order."""
         return ("index=off," if self.index_off else "") + ("userxattr," if self.userxattr else "")
 
 
-def probe(home, scratch):
-    """Find the features of a home.
+def probe(home: str, scratch: str) -> Features:
+    """Detects the features of a home, project quota excepted.
 
-    :param home: the home, or its nearest existing parent: the backing file system, looked at but not written to.
-    :param scratch: an existing folder to try mounts in, normally on the same file system.
-    :returns: :class:`Features`, quota not yet looked at.
+    :param home: the home, or its nearest existing parent. Its file system is looked at but not written to.
+    :param scratch: an existing directory to try mounts in, normally on the same file system.
     :raises NotSupported: no overlay can be mounted there, with the kernel's reason.
-    :raises DTypeNotSupported: the file system hides file types.
+    :raises DTypeNotSupported: the file system does not report file types.
     """
     backing_fs = fs.fs_name(home)
     in_userns = kernel.in_user_namespace()
-    check_overlay(scratch)
+    volatile = check_overlay(scratch)
     if not supports_d_type(home):
         raise d_type_error(backing_fs, home)
     userxattr = needs_userxattr(scratch, in_userns)
@@ -84,7 +91,7 @@ def probe(home, scratch):
     reason = why_not_native(scratch, in_userns, userxattr)
     if not reason and metacopy:
         # Copied-up metadata without data would be archived as empty files.
-        reason = "metacopy is enabled, so a layer's folder may hold files without their data"
+        reason = "metacopy is enabled, so a layer's directory may contain files without their data"
     return Features(
         backing_fs=backing_fs,
         supports_d_type=True,
@@ -96,33 +103,33 @@ def probe(home, scratch):
         in_user_namespace=in_userns,
         lowerdir_plus=has_lowerdir_plus(scratch),
         kernel=kernel.release(),
+        volatile=volatile,
     )
 
 
-def check_overlay(scratch):
-    """Mount an overlay of two lower layers (moby's SupportsOverlay).
+def check_overlay(scratch: str) -> bool:
+    """Mounts an overlay of two lower layers; moby's SupportsOverlay.
 
+    :returns: True if the kernel knows ``volatile``.
     :raises NotSupported: with the kernel's reason.
     """
     if os.environ.get("_DOCKERD_ROOTLESS_SELINUX") == "1":
         raise NotSupported("overlay2 is not supported for rootless mode with SELinux")
     try:
-        with _trial(scratch, "check-overlayfs-support", ("lower2", "lower1"), "upper"):
-            pass
+        with _trial(scratch, "check-overlayfs-support", ("lower2", "lower1"), "upper") as trial:
+            return trial.volatile
     except OSError as error:
         raise from_os_error(NotSupported, "the overlay file system can't be mounted", error, path=scratch) from error
 
 
-def supports_d_type(folder):
-    """Whether directory entries of ``folder`` tell their file type (bool); containerd's fs.SupportsDType."""
+def supports_d_type(directory: str) -> bool:
+    """True if the entries of ``directory`` contain their file type; containerd's fs.SupportsDType."""
     with contextlib.ExitStack() as stack:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        stack.callback(os.close, descriptor)
-        return fs.DT_UNKNOWN not in fs.entry_types(descriptor)
+        return fs.DT_UNKNOWN not in fs.entry_types(fs.open_on(stack, directory))
 
 
-def d_type_error(backing_fs, path):
-    """The error for a file system without d_type (moby's ErrDTypeNotSupported), with that file system's remedy."""
+def d_type_error(backing_fs: str, path: str) -> DTypeNotSupported:
+    """Returns the error for a file system without d_type, with a remedy for its kind; moby's ErrDTypeNotSupported."""
     remedies = {
         "xfs": "Reformat it with ftype=1",
         "extfs": "Reformat it, or run 'tune2fs -O filetype' on it",
@@ -135,8 +142,8 @@ def d_type_error(backing_fs, path):
     )
 
 
-def needs_userxattr(scratch, in_userns):
-    """Whether mounts must say ``userxattr`` (moby's NeedsUserXAttr): in a user namespace, where the kernel takes it."""
+def needs_userxattr(scratch: str, in_userns: bool) -> bool:
+    """True if mounts need ``userxattr``, which is in a user namespace if the kernel knows it; moby's NeedsUserXAttr."""
     if not in_userns:
         return False
     if kernel.release() >= (5, 11):
@@ -148,107 +155,109 @@ def needs_userxattr(scratch, in_userns):
         return False
 
 
-def uses_metacopy(scratch, userxattr):
-    """Whether a change of mode copies up the inode alone (moby's usingMetacopy).
+def uses_metacopy(scratch: str, userxattr: bool) -> bool:
+    """True if a change of mode copies up the inode alone; moby's usingMetacopy.
 
     :raises NotSupported: the probe itself failed.
     """
-    attribute = "%s.overlay.metacopy" % ("user" if userxattr else "trusted")
+    attribute = xattr.metacopy("user" if userxattr else "trusted")
 
-    def prepare(root):
+    def prepare(root: str) -> None:
         os.close(os.open(os.path.join(root, "l1", "f"), os.O_CREAT | os.O_WRONLY, 0o700))
 
     try:
-        with _trial(scratch, "metacopy-check", ("l1",), "l2", userxattr=userxattr, prepare=prepare) as root:
-            os.chmod(os.path.join(root, "merged", "f"), 0o600)
-            # An empty value is a "yes" too: what counts is that the attribute is there.
-            return _get_xattr(os.path.join(root, "l2", "f"), attribute) is not None
+        with _trial(scratch, "metacopy-check", ("l1",), "l2", userxattr=userxattr, prepare=prepare) as trial:
+            os.chmod(os.path.join(trial.root, "merged", "f"), 0o600)
+            # An empty value is a "yes" too: only the presence of the attribute counts.
+            return xattr.get(os.path.join(trial.root, "l2", "f"), attribute) is not None
     except OSError as error:
         raise from_os_error(NotSupported, "the metacopy probe failed", error, path=scratch) from error
 
 
-def why_not_native(scratch, in_userns, userxattr):
-    """Why diffs can't be read from the layer's folder alone (moby's doesSupportNativeDiff).
-
-    :returns: the reason (str); "" where they can.
-    """
+def why_not_native(scratch: str, in_userns: bool, userxattr: bool) -> str:
+    """Returns why diffs cannot be read from a layer's directory alone; "" if they can. moby's doesSupportNativeDiff."""
     if in_userns and not userxattr:
         return "running in a user namespace, which needs kernel 5.11 or later"
-    prefix = "user" if userxattr else "trusted"
+    xattr_class = "user" if userxattr else "trusted"
 
-    def prepare(root):
+    def prepare(root: str) -> None:
         os.mkdir(os.path.join(root, "l1", "d"), 0o755)
         os.mkdir(os.path.join(root, "l1", "d1"), 0o755)
         os.mkdir(os.path.join(root, "l2", "d"), 0o755)
-        os.setxattr(os.path.join(root, "l2", "d"), prefix + ".overlay.opaque", b"y")
+        os.setxattr(os.path.join(root, "l2", "d"), xattr.opaque(xattr_class), xattr.OPAQUE)
 
     try:
-        with _trial(scratch, "opaque-bug-check", ("l2", "l1"), "l3", userxattr=userxattr, prepare=prepare) as root:
-            return _native_obstacle(root, prefix)
+        with _trial(scratch, "opaque-bug-check", ("l2", "l1"), "l3", userxattr=userxattr, prepare=prepare) as trial:
+            return _native_obstacle(trial.root, xattr_class)
     except OSError as error:
         return "the probe failed: %s" % error
 
 
-def _native_obstacle(root, prefix):
-    """The two kernel behaviours that spoil a native diff, looked for in the mounted probe at ``root``."""
+def _native_obstacle(root: str, xattr_class: str) -> str:
+    """Looks for the two kernel behaviours that prevent a native diff in the mounted trial at ``root``."""
     merged, upper = os.path.join(root, "merged"), os.path.join(root, "l3")
     os.close(os.open(os.path.join(merged, "d", "f"), os.O_CREAT | os.O_WRONLY, 0o644))
-    if _get_xattr(os.path.join(upper, "d"), prefix + ".overlay.opaque") == b"y":
+    if xattr.get(os.path.join(upper, "d"), xattr.opaque(xattr_class)) == xattr.OPAQUE:
         return "the opaque flag is erroneously copied up: kernel fix of 4.8 needed"
     try:
         os.rename(os.path.join(merged, "d1"), os.path.join(merged, "d2"))
     except OSError as error:
         if error.errno == errno.EXDEV:
-            return ""  # redirect_dir is off: the kernel refuses to rename a lower folder
+            return ""  # redirect_dir is off: the kernel refuses to rename a lower directory
         raise
-    if _get_xattr(os.path.join(upper, "d2"), prefix + ".overlay.redirect") == b"d1":
+    if xattr.get(os.path.join(upper, "d2"), xattr.redirect(xattr_class)) == b"d1":
         return "the kernel has CONFIG_OVERLAY_FS_REDIRECT_DIR enabled"
     return ""
 
 
-def has_lowerdir_plus(folder):
-    """Whether overlayfs takes ``lowerdir+`` through fsconfig(2) (bool), Linux 6.8 and later. Nothing is mounted."""
+def has_lowerdir_plus(directory: str) -> bool:
+    """True if overlayfs takes ``lowerdir+`` through fsconfig(2), as from Linux 6.8 on. Nothing is mounted."""
 
-    def configure():
+    def configure() -> None:
         with mount.filesystem_context("overlay") as context:
-            mount.set_option(context, "lowerdir+", ".")  # the folder's own path may be longer than the call takes
+            mount.set_option(context, "lowerdir+", ".")  # the directory's path may be longer than the call takes
 
     try:
-        mount.in_folder(folder, configure)
+        mount.in_folder(directory, configure)
     except OSError:
         return False
     return True
 
 
-def _get_xattr(path, name):
-    """The attribute's value (bytes), None where it is not set or the file system has none."""
-    try:
-        return os.getxattr(path, name, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.ENOTSUP):
-            return None
-        raise
+class _Trial(NamedTuple):
+    """A mounted trial overlay."""
+
+    #: The directory with its lower and upper directories and its mount point ``merged``.
+    root: str
+    #: The kernel knew the option ``volatile``.
+    volatile: bool
 
 
 @contextlib.contextmanager
-def _trial(scratch, name, lowers, upper, userxattr=False, prepare=None):
-    """A mounted trial overlay: yields its folder, which holds ``lowers``, ``upper``, ``work`` and ``merged``.
+def _trial(
+    scratch: str,
+    name: str,
+    lowers: tuple[str, ...],
+    upper: str,
+    userxattr: bool = False,
+    prepare: Callable[[str], None] | None = None,
+) -> Iterator[_Trial]:
+    """Mounts a trial overlay for the length of a ``with`` block.
 
-    :raises OSError: a step before or at the mount failed; nothing stays.
+    :param prepare: called with the trial's directory before the mount.
+    :raises OSError: a step before or at the mount failed; nothing is left behind.
     """
     with scratch_folder(scratch, name) as root:
-        for folder in lowers + (upper, "work", "merged"):
-            os.mkdir(os.path.join(root, folder), 0o755)
+        for directory in (*lowers, upper, "merged"):
+            os.mkdir(os.path.join(root, directory), 0o755)
         if prepare is not None:
             prepare(root)
-        data = overlayfs.data(lowers, upper, "work") + (",userxattr" if userxattr else "")
-        # Relative names: the path of a home may be too long for a page of mount data that names it four times.
-        mount.in_folder(root, lambda: mount.mount("overlay", "merged", "overlay", 0, data))
+        volatile = _mount_trial(root, lowers, upper, userxattr)
         merged = os.path.join(root, "merged")
         try:
             if fs.is_read_only(merged):
-                raise OSError(errno.EROFS, "the kernel mounts it read-only, as it does where the disk is full", merged)
-            yield root
+                raise OSError(errno.ENOSPC, "the kernel mounts it read-only, as it does if the disk is full", merged)
+            yield _Trial(root, volatile)
         finally:
             try:
                 mount.unmount(merged)
@@ -257,16 +266,40 @@ def _trial(scratch, name, lowers, upper, userxattr=False, prepare=None):
                 mount.unmount_stack(merged)
 
 
-def unprobed(home, reason):
-    """The features as far as they can be told without mounting anything, for a reader without the right to.
+def _mount_trial(root: str, lowers: tuple[str, ...], upper: str, userxattr: bool) -> bool:
+    """Mounts a trial, ``volatile`` if the kernel takes that; True if it did.
 
-    :param reason: why nothing could be tried (str); it stands in for each answer that is missing.
+    The kernel refuses ``volatile`` also on a file system with a write error that nobody has seen yet.
+    """
+    work = os.path.join(root, "work")
+
+    def attempt(volatile: bool) -> None:
+        os.mkdir(work, 0o755)
+        prefix = ("volatile," if volatile else "") + ("userxattr," if userxattr else "")
+        data = overlayfs.data(lowers, upper, "work", prefix)
+        # Relative names: the path of a home may be too long for a page of mount data that names it four times.
+        mount.in_folder(root, lambda: mount.mount("overlay", "merged", "overlay", 0, data))
+
+    if kernel.release() >= _VOLATILE_SINCE:
+        try:
+            attempt(True)
+            return True
+        except OSError:
+            remove_tree(work)
+    attempt(False)
+    return False
+
+
+def unprobed(home: str, reason: str) -> Features:
+    """Returns the features that can be detected without a mount, for a reader who may not or cannot mount.
+
+    :param reason: why nothing is mounted; it replaces each answer that is missing.
     :raises OSError: the home can't be read.
     """
     in_userns = kernel.in_user_namespace()
-    # Without that right the attributes that make a folder opaque can't be seen, and a diff would be wrong.
+    # Without that right the attributes of opaque directories are invisible, and a diff would be wrong.
     sees_attributes = kernel.is_admin() and not in_userns
-    # The probes find out what the module's defaults are, and those can be read, once the module is loaded.
+    # The probes detect the module's defaults, which can also be read once the module is loaded.
     metacopy, redirect = _parameter_is_on("metacopy"), _parameter_is_on("redirect_dir")
     native = sees_attributes and not metacopy and not redirect
     not_native = "the overlay module has %s on" % ("metacopy" if metacopy else "redirect_dir")
@@ -285,8 +318,8 @@ def unprobed(home, reason):
     )
 
 
-def _parameter_is_on(name):
-    """Whether a parameter of the overlay module is on (bool); off where it can't be read."""
+def _parameter_is_on(name: str) -> bool:
+    """True if a parameter of the overlay module is on; False if it cannot be read."""
     try:
         with open(os.path.join(os.path.dirname(INDEX_PARAMETER), name), encoding="ascii") as source:
             return source.read().strip() == "Y"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import threading
 import pytest
 from overlay2.errors import DTypeNotSupported, NotSupported, Overlay2Error
 from overlay2.home import features
-from overlay2.linux import kernel, mount
+from overlay2.linux import kernel, mount, xattr
 from support import host, nobody, overlay_module
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
@@ -84,6 +85,7 @@ def test_on_the_host(request, fixture, name):
         in_user_namespace=False,
         lowerdir_plus=kernel.release() >= (6, 8),
         kernel=kernel.release(),
+        volatile=kernel.release() >= (5, 10),
     )
     assert found.xattr_class == "trusted"
     assert traces(home) == clean(home)
@@ -242,6 +244,43 @@ def test_on_an_old_kernel_userxattr_is_tried(scratch, monkeypatch):
     assert features.needs_userxattr(scratch + "/none", in_userns=True) is False
 
 
+# What the trials write to disk
+
+
+@pytest.mark.root
+def test_a_probe_writes_nothing_of_others_to_disk(loop_disk):
+    """Unmounting an overlay writes its whole upper file system to disk, unless it was mounted volatile."""
+    folder = loop_disk.folder("scratch")
+    loop_disk.write_without_sync("log", 32 << 20)
+    before = loop_disk.bytes_written()
+    found = features.probe(folder, folder)
+    assert loop_disk.bytes_written() - before < 8 << 20
+    assert found.volatile
+    loop_disk.sync()
+    assert loop_disk.bytes_written() - before >= 32 << 20
+
+
+def test_a_kernel_without_volatile(scratch, monkeypatch):
+    """Every mount that says so is refused, as before Linux 5.10."""
+    real, seen = mount.mount, []
+
+    def refuse(source, target, fs_type, flags=0, data=""):
+        seen.append(data)
+        if "volatile" in data:
+            raise OSError(errno.EINVAL, "Invalid argument", target)
+        return real(source, target, fs_type, flags, data)
+
+    known = features.probe(scratch, scratch)
+    monkeypatch.setattr(mount, "mount", refuse)
+    assert features.probe(scratch, scratch) == known._replace(volatile=False)
+    assert traces(scratch) == clean(scratch)
+    seen.clear()
+    monkeypatch.setattr(kernel, "release", lambda: (5, 9))
+    features.check_overlay(scratch)
+    assert len(seen) == 1
+    assert "volatile" not in seen[0]
+
+
 # The mount API
 
 
@@ -340,7 +379,7 @@ def test_a_full_disk_at_any_point_is_told_and_leaves_nothing(mounted, inodes):
     """Each number of inodes lets the probes get a little further. With some the kernel mounts, but read-only."""
     folder = mounted("tmpfs", "nr_inodes=%d" % inodes)
     told = outcome(folder)
-    assert "No space left on device" in told or "read-only, as it does where the disk is full" in told
+    assert "No space left on device" in told or "read-only, as it does if the disk is full" in told
     assert traces(folder) == ([[folder]], [[]])
 
 
@@ -372,8 +411,8 @@ def test_a_probe_that_dies_half_way_leaves_nothing(scratch, monkeypatch, number)
             raise RuntimeError("unforeseen")
         return real(path, name)
 
-    real = features._get_xattr
-    monkeypatch.setattr(features, "_get_xattr", look)
+    real = xattr.get
+    monkeypatch.setattr(xattr, "get", look)
     try:
         features.uses_metacopy(scratch, not ON_THE_HOST)
         features.why_not_native(scratch, not ON_THE_HOST, not ON_THE_HOST)
@@ -383,8 +422,8 @@ def test_a_probe_that_dies_half_way_leaves_nothing(scratch, monkeypatch, number)
 
 
 def test_a_probe_that_is_still_in_use_is_detached(scratch, caplog):
-    with features._trial(scratch, "busy", ("lower",), "upper", userxattr=not ON_THE_HOST) as root:
-        keeper = os.open(os.path.join(root, "merged"), os.O_RDONLY)
+    with features._trial(scratch, "busy", ("lower",), "upper", userxattr=not ON_THE_HOST) as trial:
+        keeper = os.open(os.path.join(trial.root, "merged"), os.O_RDONLY)
     os.close(keeper)
     assert "failed to unmount the probe" in caplog.text
     assert traces(scratch) == clean(scratch)
@@ -396,7 +435,7 @@ def test_a_probe_that_is_still_in_use_is_detached(scratch, caplog):
 @pytest.mark.root
 def test_unprobed_as_root(home):
     assert features.unprobed(home, "nothing is tried") == features.probe(home, home)._replace(
-        project_quota_reason="not tried: nothing is tried"
+        project_quota_reason="not tried: nothing is tried", volatile=False
     )
 
 
