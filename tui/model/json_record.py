@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from .plain import visible
 
@@ -64,28 +64,16 @@ class JsonRecord:
     def _name(self, key: str) -> str:
         return f"{self._where}.{key}" if self._where else key
 
-    @overload
-    def text(self, key: str) -> str: ...
-    @overload
-    def text(self, key: str, default: D) -> str | D: ...
-    def text(self, key: str, default: Any = _NEEDED) -> Any:
+    def text(self, key: str, default: str | D = _NEEDED) -> str | D:
         """Text as it is, such as a path or an id; it is not safe for a terminal."""
         return self._take(key, str, default)
 
-    @overload
-    def shown(self, key: str) -> str: ...
-    @overload
-    def shown(self, key: str, default: D) -> str | D: ...
-    def shown(self, key: str, default: Any = _NEEDED) -> Any:
+    def shown(self, key: str, default: str | D = _NEEDED) -> str | D:
         """Text that is only displayed."""
         value = self._take(key, str, default)
         return value if value is default else visible(value)
 
-    @overload
-    def whole(self, key: str) -> int: ...
-    @overload
-    def whole(self, key: str, default: D) -> int | D: ...
-    def whole(self, key: str, default: Any = _NEEDED) -> Any:
+    def whole(self, key: str, default: int | D = _NEEDED) -> int | D:
         """A whole number."""
         return self._take(key, int, default)
 
@@ -94,11 +82,7 @@ class JsonRecord:
         value: float | D = self._take(key, float, default)
         return value
 
-    @overload
-    def flag(self, key: str) -> bool: ...
-    @overload
-    def flag(self, key: str, default: D) -> bool | D: ...
-    def flag(self, key: str, default: Any = _NEEDED) -> Any:
+    def flag(self, key: str, default: bool | D = _NEEDED) -> bool | D:
         """True or false."""
         return self._take(key, bool, default)
 

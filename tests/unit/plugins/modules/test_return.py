@@ -55,11 +55,10 @@ def contained(module, path):
 
 @pytest.mark.parametrize(("module", "path", "record"), RECORDS)
 def test_records_are_documented_as_they_are(module, path, record):
-    types = {"str": str, "int": int, "bool": bool, "list": list, "dict": dict}
     keys = contained(module, path)
     assert set(keys) == set(record)
     for name, value in record.items():
-        assert value is None or type(value) is types[keys[name]["type"]], name
+        assert value is None or type(value).__name__ == keys[name]["type"], name
 
 
 def test_a_layer_is_the_same_in_every_module():

@@ -135,7 +135,7 @@ def test_text_that_is_only_displayed_is_clean_in_the_model(data, load):
     (found,) = load(hostile(data))
     texts = [found.host, *(text for line in found.features for text in line), found.owners.engine]
     for mount in found.mounts:
-        texts += [*mount.holders, *(remark.text for remark in mount.remarks), *(name for *_, name in mount.elsewhere)]
+        texts += [*mount.holders, *(remark.text for remark in mount.remarks), *(facts[-1] for facts in mount.elsewhere)]
         texts += [text for process in mount.processes or () for text in (process.name, process.user, process.how)]
     for owner in found.owners.layers.values():
         texts += [owner.kind, owner.text, owner.reason, *owner.evidence, *owner.names, *owner.needed_by]
