@@ -122,18 +122,20 @@ from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors im
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.records import finding_record
 
 
-def repair_record(step: Any) -> dict[str, str]:
+def repair_record(step: repair.Repair) -> dict[str, str]:
     """A repair as the module returns it."""
-    return dict(step._asdict())
+    names = ("code", "layer", "path", "action", "before", "after")
+    return {name: str(getattr(step, name)) for name in names}
 
 
-def difference(step: Any) -> dict[str, str]:
+def difference(step: repair.Repair) -> dict[str, str]:
     """A repair for the diff."""
+    before, after = str(step.before), str(step.after)
     return {
         "before_header": step.path,
         "after_header": step.path,
-        "before": step.before + "\n" * bool(step.before),
-        "after": step.after + "\n" * bool(step.after),
+        "before": before + "\n" * bool(before),
+        "after": after + "\n" * bool(after),
     }
 
 

@@ -281,7 +281,7 @@ def layer_whose_removal_was_cut_off(made):
     made.truth[made.ids["solo"]] = "unowned"
 
 
-@damage("layer-incomplete", "half")
+@damage("layer-incomplete", "half", repairable=True)
 def layer_empty(made):
     made.ids["half"] = "e" * 64
     os.makedirs(made.path("half"))

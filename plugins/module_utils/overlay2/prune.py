@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Removing layers that are garbage with certainty. First a plan with sizes, which is all that happens by default.
+"""Removes layers that are garbage with certainty. First a plan with sizes, which is all that happens by default.
 
 >>> from overlay2 import Driver, prune
 >>> driver = Driver("/var/lib/docker/overlay2", read_only=True)
@@ -8,9 +8,9 @@
 >>> planned.size, [candidate.layer for candidate in planned.candidates]
 >>> prune.perform(driver, planned, foreign=True)
 
-A candidate is unowned with certainty and mounted in no mount namespace. Both are found again under the locks, and with
-another engine's own locks held, before anything goes. What dockerd has on record of a layer goes with it, in the order
-in which dockerd itself removes, so that after a kill at any instant its own clean-up finishes the work.
+A candidate is unowned with certainty and mounted in no mount namespace. Both are established again under the locks,
+and with another engine's own locks held, before anything is removed. dockerd's records of a layer are removed with it,
+in dockerd's own order, so that after a kill at any instant its own clean-up finishes the work.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ import contextlib
 import os
 import secrets
 import shutil
-from typing import NamedTuple, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 from . import owners
-from .errors import EngineRunning, Overlay2Error, from_os_error
+from .errors import EngineRunning, translated
 from .foreign import standstill
-from .home.layout import LINK_DIR
+from .home.opening import Home, Opened, home_of
 from .home.staging import sync_folder
 from .owners import mounted
-from .tree import remove_tree, tree_size
+from .owners.files import Unreadable, text_of
+from .tree import tree_size
 
 
 class Candidate(NamedTuple):
-    """A layer that may go."""
+    """A layer that may be removed."""
 
     layer: str
     path: str
-    #: Bytes of its files; None where nobody counted.
-    size: int
+    #: Bytes of its files; None if they were not counted.
+    size: Optional[int]
     #: Why nobody needs it, one sentence.
     reason: str
-    #: Where its owner would be on record (tuple of :class:`.owners.Evidence`).
+    #: Where its owner would be on record.
     evidence: Tuple[owners.Evidence, ...]
 
 
@@ -60,61 +61,62 @@ class Plan(NamedTuple):
     engine: str
 
     @property
-    def size(self):
-        """Bytes of all candidates (int)."""
+    def size(self) -> int:
+        """Bytes of all candidates."""
         return sum(candidate.size or 0 for candidate in self.candidates)
 
 
-def plan(driver, report=None, sizes=True):
-    """What may go: a :class:`Plan`.
+def plan(opened: Home | Opened, report: owners.Report | None = None, sizes: bool = True) -> Plan:
+    """Returns what may be removed.
 
-    :param driver: a :class:`.driver.Driver` of the home; one opened for reading will do.
-    :param report: what :func:`.owners.resolve` said, where the caller has asked that already.
+    :param opened: the home, or a driver of it; one opened for reading will do.
+    :param report: the result of :func:`.owners.resolve`, if the caller has it already.
     :param sizes: count bytes, which walks through each candidate.
-    :raises OSError: the home can't be listed.
+    :raises OSError: the home cannot be listed.
     """
-    report = owners.resolve(driver) if report is None else report
-    store = driver.opened.store
+    home = home_of(opened)
+    report = owners.resolve(home) if report is None else report
     candidates, kept = [], []
     for ownership in report.unowned():
         if ownership.certainty != owners.CERTAIN:
             kept.append(Kept(ownership.layer, _doubt(report, ownership)))
             continue
-        path = store.at(ownership.layer)
+        path = os.path.join(home.path, ownership.layer)
         size = _size(path) if sizes else None
         candidates.append(Candidate(ownership.layer, path, size, ownership.reason, ownership.evidence))
-    candidates.sort(key=lambda candidate: (-_depth(store, candidate.layer), candidate.layer))
+    depths = {layer.id: layer.depth for layer in home.store.layers([candidate.layer for candidate in candidates])}
+    candidates.sort(key=lambda candidate: (-depths.get(candidate.layer, 0), candidate.layer))
     return Plan(tuple(candidates), tuple(kept), report.engine)
 
 
-def perform(driver, planned, foreign=False):
-    """Remove what a plan names, as far as it is garbage still; returns what is gone (list of :class:`Candidate`).
+def perform(opened: Home | Opened, planned: Plan, foreign: bool = False) -> list[Candidate]:
+    """Removes the layers of a plan that are still garbage, and returns those that are gone.
 
-    :param driver: a driver of the home; one opened for reading will do, as this takes its own locks.
-    :param foreign: do so in the home of another engine, which must be stopped.
-    :raises EngineRunning: it is another engine's home, and that is at work, or ``foreign`` is not set.
+    :param opened: the home, or a driver of it; one opened for reading will do, as this takes its own locks.
+    :param foreign: remove from the home of another engine, which must be stopped.
+    :raises EngineRunning: the home is another engine's, and that is at work, or ``foreign`` is not set.
     :raises Overlay2Error: the file system refused; what was removed before that is gone.
     """
-    refuse_foreign(planned, driver.home, foreign)
+    home = home_of(opened)
+    refuse_foreign(planned, home.path, foreign)
     done = []
-    with standstill(driver.home, planned.engine):
-        remover = _Remover(driver)
+    with standstill(home.path, planned.engine):
+        remover = _Remover(home)
         for candidate in planned.candidates:
             if remover.remove(candidate.layer):
                 done.append(candidate)
-        remover.drop_mount_records()
     return done
 
 
-def refuse_foreign(planned, home, foreign):
-    """Refuse to remove anything from another engine's home where that is not asked for.
+def refuse_foreign(planned: Plan, path: str, foreign: bool) -> None:
+    """Refuses to remove anything from another engine's home unless that was asked for.
 
-    :raises EngineRunning: so.
+    :raises EngineRunning: it was not.
     """
     if planned.engine in (owners.DOCKERD, owners.CONTAINERS_STORAGE) and not foreign:
         raise EngineRunning(
             "the home is %s's, and nothing is removed from it unless that is asked for" % planned.engine,
-            path=home,
+            path=path,
             remedy="Stop the engine, and say that its home is meant (foreign)",
         )
 
@@ -122,57 +124,43 @@ def refuse_foreign(planned, home, foreign):
 class _Remover:
     """Removes layers of one home. The engine stands still."""
 
-    def __init__(self, driver):
-        self._home = driver.home
-        self._store = driver.opened.store
-        self._runtime = driver.opened.runtime
-        report = owners.resolve(driver)
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        report = owners.resolve(home)
         self._garbage = {each.layer: each for each in report.unowned() if each.certainty == owners.CERTAIN}
-        self._mount_records = []
-        self._above = self._who_stands_on()
+        self._above = _those_above(home)
 
-    def _who_stands_on(self):
-        """Layer id to the ids of those that have it in their chains (dict of sets)."""
-        names, found = self._store.links(), {}
-        for other in self._store.ids():
-            with contextlib.suppress(Overlay2Error):
-                for link in self._store.files(other).lower_links:
-                    found.setdefault(names.get(link[len(LINK_DIR) + 1 :]), set()).add(other)
-        return found
-
-    def remove(self, layer):
-        """Remove a layer, if it is garbage and no other stands on it any more; returns whether (bool)."""
-        ownership = self._garbage.get(layer)
-        if ownership is None or any(map(self._store.exists, self._above.get(layer, ()))):
+    def remove(self, layer: str) -> bool:
+        """Removes a layer if it is garbage and no other stands on it any more; True if it is gone."""
+        ownership, store = self._garbage.get(layer), self._home.store
+        if ownership is None or any(map(store.exists, self._above.get(layer, ()))):
             return False
-        with self._runtime.layer_lock(layer), self._runtime.home_lock():
-            uses = mounted.uses(self._home, (layer,), self._store.links())
-            if layer in uses.layers or uses.hidden or not self._store.exists(layer):
-                return False
-            try:
+        runtime = self._home.runtime
+        with translated("it can't be removed completely", layer=layer):
+            with runtime.layer_lock(layer), runtime.home_lock():
+                uses = mounted.uses(store, (layer,))
+                if layer in uses.layers or uses.hidden or not store.exists(layer):
+                    return False
                 self._remove(layer, ownership)
-            except OSError as error:
-                raise from_os_error(Overlay2Error, "it can't all be removed", error, layer=layer) from error
         return True
 
-    def _remove(self, layer, ownership):
-        removing = self._withdraw_record(ownership)
-        with contextlib.suppress(Overlay2Error, FileNotFoundError):
-            link = self._store.files(layer).link
-            path = os.path.join(self._home, LINK_DIR, link)
-            if os.readlink(path).startswith("../%s/" % layer):
-                os.unlink(path)
-        remove_tree(self._store.at(layer))
-        sync_folder(self._home)
+    def _remove(self, layer: str, ownership: owners.Ownership) -> None:
+        removing = self._set_record_aside(layer, ownership)
+        self._home.staging.remove_in_place(layer)
         if removing is not None:
             shutil.rmtree(removing)
+            sync_folder(os.path.dirname(removing))
 
-    def _withdraw_record(self, ownership):
-        """Set aside what dockerd has on record of a layer, as it does itself; returns its new path, None for none."""
+    def _set_record_aside(self, layer: str, ownership: owners.Ownership) -> str | None:
+        """Sets dockerd's record of a layer aside, as dockerd does; returns its new path, None if there is no record.
+
+        The record of a container that does not exist is deleted with the last layer that it names.
+        """
         record = ownership.evidence[0].path if ownership.evidence else ""
         folder, name = os.path.split(record)
         if name == "mount-id":
-            self._mount_records.append(folder)
+            if not any(each != layer and self._home.store.exists(each) for each in _layers_of(folder)):
+                _delete_mount_record(folder)
             return None
         if name != "cache-id":
             return None
@@ -183,40 +171,44 @@ class _Remover:
         sync_folder(os.path.dirname(folder))
         return removing
 
-    def drop_mount_records(self):
-        """Remove the records of containers that are gone, where both layers of one are gone too."""
-        for folder in dict.fromkeys(self._mount_records):
-            layers = [_content(os.path.join(folder, name)) for name in ("mount-id", "init-id")]
-            if not any(layer and self._store.exists(layer) for layer in layers):
-                shutil.rmtree(folder, ignore_errors=True)
+
+def _those_above(home: Home) -> dict[str, set[str]]:
+    """Returns the layers that have each layer in their chains, by id."""
+    found: dict[str, set[str]] = {}
+    for layer in home.store.layers():
+        for below in layer.lower:
+            found.setdefault(below, set()).add(layer.id)
+    return found
 
 
-def _content(path):
-    try:
-        with open(path, encoding="ascii", errors="replace") as source:
-            return source.read().strip()
-    except FileNotFoundError:
-        return ""
+def _layers_of(mount_record: str) -> Iterator[str]:
+    """Yields the layers that the record of a container names."""
+    for name in ("mount-id", "init-id"):
+        with contextlib.suppress(Unreadable):
+            layer = text_of(os.path.join(mount_record, name))
+            if layer:
+                yield layer
 
 
-def _depth(store, layer):
-    try:
-        return len(store.files(layer).lower_links)
-    except Overlay2Error:
-        return 0
+def _delete_mount_record(folder: str) -> None:
+    """Deletes the record of a container: the file that makes it one goes last."""
+    for name in sorted(os.listdir(folder), key=lambda name: name == "mount-id"):
+        os.unlink(os.path.join(folder, name))
+    os.rmdir(folder)
+    sync_folder(os.path.dirname(folder))
 
 
-def _size(path):
+def _size(path: str) -> int | None:
     try:
         return tree_size(path)
     except OSError:
         return None
 
 
-def _doubt(report, ownership):
-    """Why an unowned layer stays (str)."""
+def _doubt(report: owners.Report, ownership: owners.Ownership) -> str:
+    """Returns why an unowned layer stays."""
     if report.running:
         return "%s is running, and only it knows what it is about to refer to; %s" % (report.engine, ownership.reason)
     if report.engine == owners.CONTAINERS_STORAGE:
         return "%s; leave it to the engine, whose record of it would stay" % ownership.reason
-    return "not every mount namespace, or not the engine, could be asked; %s" % ownership.reason
+    return "not every mount namespace, or not the engine, could be examined; %s" % ownership.reason

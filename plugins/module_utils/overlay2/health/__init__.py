@@ -1,67 +1,79 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is wrong with a home, and what to do about it.
+"""Checks a home: what is wrong with it, and what to do about that.
 
 >>> from overlay2 import Driver, health
 >>> for finding in health.check(Driver("/var/lib/docker/overlay2", read_only=True)):
 ...     print(finding.severity, finding)
 
-Takes no lock and changes nothing; what can be mended from the rest of the home, ``overlay2.repair`` mends. The driver
-itself does not import this package.
+Takes no lock and changes nothing; what the rest of the home proves, ``overlay2.repair`` can repair. The checks of
+:mod:`.links`, :mod:`.chains` and :mod:`.folders` are for the graph drivers' format; the others are for any.
 """
 
 from __future__ import annotations
 
+from typing import BinaryIO, Callable, Iterable, Iterator
+
 from .. import owners
+from ..home.opening import Home, Opened, home_of
 from . import chains, content, folders, links, state
-from .facts import Home
+from .facts import HomeFacts
 from .findings import CODES, SEVERITIES, Finding, Step, rank
 
 __all__ = ["CODES", "SEVERITIES", "Finding", "Step", "check"]
 
 
-def check(driver, deep=False, ownership=None, progress=None):
-    """All that is wrong with a home: list of :class:`Finding`, worst first.
+def check(
+    opened: Home | Opened,
+    deep: bool = False,
+    ownership: owners.Report | None = None,
+    progress: Callable[[str], object] | None = None,
+    pack: Callable[[str, str], BinaryIO] | None = None,
+) -> list[Finding]:
+    """Returns all that is wrong with a home, worst first.
 
-    What an engine at work changes meanwhile may be found half done; look twice before acting on a running one's home.
+    A home that an engine is changing meanwhile may be found half done: look twice before acting on it.
 
-    :param driver: a :class:`~..driver.Driver` of the home; one opened for reading will do.
+    :param opened: the home, or a driver of it; one opened for reading will do.
     :param deep: recompute recorded digests, which reads every file of those layers.
-    :param ownership: what :func:`overlay2.owners.resolve` said, where the caller has asked that already.
-    :param progress: called with the id of each layer that is read for its digest; what it raises ends the check.
-    :raises OSError: the home can't be listed.
+    :param ownership: the result of :func:`overlay2.owners.resolve`, if the caller has it already.
+    :param progress: called with the id of each layer whose digest is recomputed; an exception from it ends the check.
+    :param pack: returns the archive of a layer (id, parent's id), as ``Driver.diff``; without it, and without a driver
+        that has it, the digests that this project recorded are not checked.
+    :raises OSError: the home cannot be listed.
     """
-    ownership = owners.resolve(driver) if ownership is None else ownership
-    home = Home(driver.home)
-    found = [*links.check(home), *chains.check(home, ownership), *folders.check(home, ownership)]
-    found = [*_without_unfinished(found, ownership)]
-    found += [*state.check(home, driver), *_records(ownership)]
+    home = home_of(opened)
+    ownership = owners.resolve(home) if ownership is None else ownership
+    facts = HomeFacts(home.store)
+    found = [*links.check(facts), *chains.check(facts, ownership), *folders.check(facts, ownership)]
+    found = [*_without_unfinished(found, ownership), *state.check(facts, home), *_records(ownership)]
     if deep:
-        found += content.check(home, driver, ownership.engine, progress)
+        pack = getattr(opened, "diff", None) if pack is None else pack
+        found += content.check(facts, ownership.engine, pack, progress)
     return sorted(found, key=rank)
 
 
-def _without_unfinished(found, ownership):
-    """The findings, of which one stands for all those about a layer that its engine is about to remove."""
-    told = set()
+def _without_unfinished(found: Iterable[Finding], ownership: owners.Report) -> Iterator[Finding]:
+    """Yields the findings, of which one stands for all those about a layer that its engine is about to remove."""
+    seen = set()
     for finding in found:
         if finding.layer not in ownership.unfinished:
             yield finding
-        elif finding.layer not in told:
-            told.add(finding.layer)
+        elif finding.layer not in seen:
+            seen.add(finding.layer)
             what = "its making or removal was cut off, and %s has it on record as that" % ownership.engine
             path = ownership.home + "/" + finding.layer
             yield Finding("layer-unfinished", finding.layer, path, what, "Leave it: its engine removes the rest")
 
 
-def _records(ownership):
+def _records(ownership: owners.Report) -> Iterator[Finding]:
     for layer, needed_by in ownership.missing.items():
-        what = "the engine has it on record, for %s, and its folder is not there" % needed_by
-        remedy = "Remove what needs it with the engine's own commands, and get it anew"
+        what = "the engine has it on record, for %s, and its folder is missing" % needed_by
+        remedy = "Remove what needs it with the engine's own commands, and get that again"
         yield Finding("record-without-layer", layer, ownership.home + "/" + layer, what, remedy)
     for problem in ownership.problems:
-        remedy = "Restore it from a backup, or have the engine make it anew; until then its layers count as unknown"
+        remedy = "Restore it from a backup, or have the engine make it again; until then its layers count as unknown"
         yield Finding("engine-record-unreadable", "", problem.path, "it %s" % problem.message, remedy)
     for problem in ownership.unseen:
-        remedy = "Look again as root; until then nothing is called garbage with certainty"
+        remedy = "Look again as root; until then no layer is called garbage with certainty"
         yield Finding("namespace-unseen", "", problem.path, "it %s" % problem.message, remedy)

@@ -1,115 +1,125 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Lower chains: complete, known, and the same as told by those above and below."""
+"""Checks lower chains: complete, of known layers, and consistent with those of the layers above and below."""
 
 from __future__ import annotations
 
 import os
 import stat
+from typing import Iterator, Mapping
 
 from ..home.layout import LINK_DIR, LOWER, MAX_DEPTH, WORK
-from ..owners import containers_storage
+from ..owners import CONTAINERS_STORAGE, Report, containers_storage
+from .facts import HomeFacts, LayerFacts
 from .findings import Finding, Step
-from .states import file_state, state_of
+from .states import FileState, state_of
 
 #: containers/storage mounts in other ways, and checks when it mounts (drivers/overlay/overlay.go, maxDepth).
 _MAX_DEPTH_CONTAINERS = 500
 
 
-def check(home, ownership):
-    """Findings about lower chains (iterator of :class:`~.findings.Finding`).
+def check(home: HomeFacts, ownership: Report) -> Iterator[Finding]:
+    """Yields findings about lower chains.
 
-    :param ownership: whose home it is, and the parents that its engine has on record: a :class:`~..owners.Report`.
+    :param ownership: whose home it is, and the parents that its engine has on record.
     """
-    containers = ownership.engine == "containers-storage"
+    containers = ownership.engine == CONTAINERS_STORAGE
     limit = _MAX_DEPTH_CONTAINERS if containers else MAX_DEPTH
     others = containers_storage.other_homes(home.path) if containers else []
     for layer in home.layers.values():
-        path = os.path.join(layer.path, LOWER)
         if layer.lowers is None:
             empty = layer.lower_file == b""
-            what = "empty, as after a power cut" if empty else "no list of names in l"
+            what = "empty, as after a power cut" if empty else "not a list of names in l"
             code = "lower-empty" if empty else "lower-garbled"
             yield _lost(home, layer, ownership.parents, code, "its lower file is " + what)
         elif LOWER not in layer.entries:
-            # A base has no work folder. With containers/storage it has, and an empty folder named so.
+            # A base has no work directory. With containers/storage it has one, and an empty directory named so.
             if WORK in layer.entries and not containers:
                 what = "it has a work folder, and its lower file is missing"
                 yield _lost(home, layer, ownership.parents, "lower-missing", what)
         else:
-            yield from _chain(home, layer, path, limit, others, ownership)
+            path = os.path.join(layer.path, LOWER)
+            yield from _names(home, layer, path, layer.lowers, others, ownership)
+            yield from _order(home, layer, path, layer.lowers, limit)
 
 
-def _lost(home, layer, parents, code, what):
-    """A chain that is gone: those that stand on the layer have it in theirs, and the engine may have the parent."""
+def _lost(home: HomeFacts, layer: LayerFacts, parents: Mapping[str, str], code: str, what: str) -> Finding:
+    """A chain that is lost: the layers above have it in theirs, and the engine may have the parent on record."""
     path = os.path.join(layer.path, LOWER)
-    told = {home.layers[child].lowers[1:] for child in home.children.get(layer.id, ())}
+    candidates = {(home.layers[child].lowers or ())[1:] for child in home.children.get(layer.id, ())}
     parent = home.layers.get(parents.get(layer.id, ""))
     if parent is not None and parent.link and parent.lowers is not None:
-        told.add((parent.link, *parent.lowers))
+        candidates.add((parent.link, *parent.lowers))
     info = layer.entries.get(LOWER)
-    if len(told) == 1 and (info is None or stat.S_ISREG(info.st_mode)):
-        chain = next(iter(told))
+    if len(candidates) == 1 and (info is None or stat.S_ISREG(info.st_mode)):
+        chain = next(iter(candidates))
         if chain and all(name in home.named for name in chain):
             text = ":".join("%s/%s" % (LINK_DIR, name) for name in chain)
-            step = Step(path, state_of(path), file_state(text))
-            remedy = "Write the chain into it that the layers above, or the engine's records, tell"
+            step = Step(path, state_of(path), FileState(os.fsencode(text)))
+            remedy = "Write the chain into it that the layers above, or the engine's records, have"
             return Finding(code, layer.id, path, what, remedy, step)
-    remedy = "Neither a layer above nor the engine's records tell the chain: remove the layer, and get it anew"
+    remedy = "No layer above and no record of the engine has the chain: remove the layer, and get it again"
     return Finding(code, layer.id, path, what, remedy)
 
 
-def _chain(home, layer, path, limit, others, ownership):
-    missing = [name for name in layer.lowers if name not in home.named and not _is_in(others, name)]
+def _names(
+    home: HomeFacts, layer: LayerFacts, path: str, lowers: tuple[str, ...], others: list[str], ownership: Report
+) -> Iterator[Finding]:
+    """Yields a finding if names of a chain lead nowhere."""
+    missing = [name for name in lowers if name not in home.named and not _is_in(others, name)]
     missing = [name for name in missing if not home.is_elsewhere(name)]
-    stranger = _ancestor_elsewhere(layer.id, ownership) if missing else ""
+    if not missing:
+        return
+    stranger = _ancestor_elsewhere(layer.id, ownership)
     if stranger:
-        what = "its lower chain names %s/%s, by the engine's records the layer %s of another store" % (
-            LINK_DIR, missing[0], stranger
-        )  # fmt: skip
+        what = "its lower chain names %s/%s, and by the engine's records it stands on layer %s of another store"
         remedy = "Name that store in storage.conf (imagestore, additionalimagestores), so that its layers are found"
+        what %= (LINK_DIR, missing[0], stranger)
         yield Finding("lower-layer-elsewhere", layer.id, path, what, remedy)
-    elif missing:
-        more = " and %d more" % (len(missing) - 1) if len(missing) > 1 else ""
-        what = "its lower chain names %s/%s%s, and no layer goes by that name" % (LINK_DIR, missing[0], more)
-        remedy = "Get the lower layer back, or remove this layer"
-        yield Finding("lower-layer-missing", layer.id, path, what, remedy)
-    if len(layer.lowers) > limit:
-        what = "its lower chain has %d entries, and %d is the most" % (len(layer.lowers), limit)
-        yield Finding("lower-too-long", layer.id, path, what, "Make it anew with some layers merged into one")
-    if layer.id in map(home.named.get, layer.lowers):
+        return
+    more = " and %d more" % (len(missing) - 1) if len(missing) > 1 else ""
+    what = "its lower chain names %s/%s%s, and no layer has that name" % (LINK_DIR, missing[0], more)
+    yield Finding("lower-layer-missing", layer.id, path, what, "Restore the lower layer, or remove this layer")
+
+
+def _order(home: HomeFacts, layer: LayerFacts, path: str, lowers: tuple[str, ...], limit: int) -> Iterator[Finding]:
+    """Yields findings about the length and the order of a chain."""
+    if len(lowers) > limit:
+        what = "its lower chain has %d entries, and %d is the most" % (len(lowers), limit)
+        yield Finding("lower-too-long", layer.id, path, what, "Make it again with some layers merged into one")
+    if layer.id in map(home.named.get, lowers):
         yield _loop(layer, path, "its lower chain names the layer itself")
-    elif len(set(layer.lowers)) < len(layer.lowers):
+    elif len(set(lowers)) < len(lowers):
         yield _loop(layer, path, "its lower chain names a layer twice")
     else:
-        yield from _against_parent(home, layer, path)
+        yield from _against_parent(home, layer, path, lowers)
 
 
-def _ancestor_elsewhere(layer, ownership):
-    """The nearest layer below one that the engine has on record in another store (str); "" for none."""
-    seen = set()
-    while layer and layer not in seen:
-        if layer in ownership.parents_elsewhere:
-            return ownership.parents_elsewhere[layer]
-        seen.add(layer)
-        layer = ownership.parents.get(layer, "")
+def _ancestor_elsewhere(layer_id: str, ownership: Report) -> str:
+    """Returns the nearest layer below one that is on record in another store; "" for none."""
+    seen: set[str] = set()
+    while layer_id and layer_id not in seen:
+        if layer_id in ownership.parents_elsewhere:
+            return ownership.parents_elsewhere[layer_id]
+        seen.add(layer_id)
+        layer_id = ownership.parents.get(layer_id, "")
     return ""
 
 
-def _is_in(others, name):
-    """Whether a layer of one of some other homes goes by a name (bool)."""
+def _is_in(others: list[str], name: str) -> bool:
+    """True if a layer of one of some other homes has a name."""
     return any(os.path.lexists(os.path.join(other, LINK_DIR, name)) for other in others)
 
 
-def _loop(layer, path, what):
-    return Finding("lower-loop", layer.id, path, what, "Remove the layer, and get it anew")
+def _loop(layer: LayerFacts, path: str, what: str) -> Finding:
+    return Finding("lower-loop", layer.id, path, what, "Remove the layer, and get it again")
 
 
-def _against_parent(home, layer, path):
-    parent = home.layers.get(home.named.get(layer.lowers[0]) or "")
+def _against_parent(home: HomeFacts, layer: LayerFacts, path: str, lowers: tuple[str, ...]) -> Iterator[Finding]:
+    parent = home.layers.get(home.named.get(lowers[0]) or "")
     if parent is None or parent.lowers is None:
         return
-    if [home.named.get(name) for name in layer.lowers[1:]] != [home.named.get(name) for name in parent.lowers]:
-        what = "its lower chain goes on otherwise below its parent %s than that layer's own" % parent.id
-        remedy = "Compare the two lower files with the engine's records; the wrong one can't be told from the home"
+    if [home.named.get(name) for name in lowers[1:]] != [home.named.get(name) for name in parent.lowers]:
+        what = "below its parent %s, its lower chain differs from that layer's own" % parent.id
+        remedy = "Compare the two lower files with the engine's records: the home does not show which one is wrong"
         yield Finding("lower-inconsistent", layer.id, path, what, remedy)

@@ -1,15 +1,16 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Content against recorded digests: the deep check, which reads every file of every layer with a digest on record.
+"""Compares content with recorded digests: the deep check, which reads every file of every layer with such a record.
 
-dockerd and containers/storage keep the frame of each applied tar, so theirs is recomputed exactly. This driver keeps
-the digest alone: where what it packs now has another, that is damage if something in the layer changed after the record
-was written, and says nothing if not, as the archive may have been packed by another program.
+dockerd and containers/storage keep the frame of each applied tar, so their digests are recomputed exactly. This project
+records the digest alone. If packing the layer now gives another one, that is damage if something in the layer changed
+after the record was written; otherwise it proves nothing, as another program may have packed the archive.
 """
 
 from __future__ import annotations
 
 import os
+from typing import BinaryIO, Callable, Iterable, Iterator
 
 from ..digests import digest_of
 from ..errors import Overlay2Error
@@ -18,51 +19,57 @@ from ..owners import containers_storage, dockerd
 from ..owners.files import Unreadable, json_of, names_in, text_of
 from ..tree import walk
 from . import tarsplit
+from .facts import HomeFacts, LayerFacts
 from .findings import Finding
 
 #: Where containers/storage keeps the tree of a layer with ``use_composefs`` (drivers/overlay/composefs.go).
 _COMPOSEFS = "composefs-data"
 
 
-def check(home, driver, dialect, progress):
-    """Findings about content (iterator of :class:`~.findings.Finding`).
+def check(
+    home: HomeFacts,
+    dialect: str,
+    pack: Callable[[str, str], BinaryIO] | None,
+    progress: Callable[[str], object] | None,
+) -> Iterator[Finding]:
+    """Yields findings about content.
 
-    :param progress: called with each layer's id before it is read, or None.
+    :param pack: returns the archive of a layer; None to leave out the layers that this needs.
+    :param progress: called with each layer's id before it is read.
     """
-    for layer, expected, frame in _recorded(home, dialect):
+    for layer_id, expected, frame in _recorded(home, dialect):
         if progress is not None:
-            progress(layer)
-        yield from _by_frame(home.layers[layer], expected, frame)
-    store = driver.opened.store
+            progress(layer_id)
+        yield from _by_frame(home.layers[layer_id], expected, frame)
+    if pack is None:
+        return
     for layer in home.layers.values():
         if RECORD in layer.entries and layer.lowers is not None:
-            record = _record(store, layer.id)
+            record = _record(home, layer.id)
             if record.diff_id and not record.read_write:
                 if progress is not None:
                     progress(layer.id)
-                yield from _by_packing(home, driver, layer, record.diff_id)
+                yield from _by_packing(home, pack, layer, record.diff_id)
 
 
-def _record(store, layer):
+def _record(home: HomeFacts, layer_id: str) -> LayerRecord:
     try:
-        return store.files(layer).record
+        return home.store.files(layer_id).record
     except Overlay2Error:
         return LayerRecord()
 
 
-def _recorded(home, dialect):
-    """(layer id, digest, frame) of the layers of which the engine kept both."""
+def _recorded(home: HomeFacts, dialect: str) -> list[tuple[str, str, str]]:
+    """Returns (layer id, digest, path of the frame) of the layers of which the engine kept both."""
+    found: Iterable[tuple[str, str, str]] = ()
     if dialect == "dockerd":
-        places = dockerd.Places(home.path)
-        found = _of_dockerd(places)
+        found = _of_dockerd(dockerd.Places(home.path))
     elif dialect == "containers-storage":
         found = _of_containers_storage(containers_storage.Places(home.path))
-    else:
-        found = ()
     return [each for each in found if each[0] in home.layers and os.path.exists(each[2])]
 
 
-def _of_dockerd(places):
+def _of_dockerd(places: dockerd.Places) -> Iterator[tuple[str, str, str]]:
     try:
         for name in names_in(places.chains):
             folder = os.path.join(places.chains, name)
@@ -76,7 +83,7 @@ def _of_dockerd(places):
         return
 
 
-def _of_containers_storage(places):
+def _of_containers_storage(places: containers_storage.Places) -> Iterator[tuple[str, str, str]]:
     try:
         for entry in json_of(places.files("layers")[0], list) or []:
             layer, digest = entry.get("id"), entry.get("diff-digest")
@@ -86,7 +93,7 @@ def _of_containers_storage(places):
         return
 
 
-def _by_frame(layer, expected, frame):
+def _by_frame(layer: LayerFacts, expected: str, frame: str) -> Iterator[Finding]:
     path = os.path.join(layer.path, DIFF)
     if _COMPOSEFS in layer.entries:
         what = "its tree is in a composefs image, and its diff folder holds objects by their digest"
@@ -108,15 +115,17 @@ def _by_frame(layer, expected, frame):
         yield Finding("digest-mismatch", layer.id, path, what, "Remove the image and get it anew")
 
 
-def _by_packing(home, driver, layer, expected):
+def _by_packing(
+    home: HomeFacts, pack: Callable[[str, str], BinaryIO], layer: LayerFacts, expected: str
+) -> Iterator[Finding]:
     path = os.path.join(layer.path, DIFF)
     parent = home.named.get(layer.lowers[0], "") if layer.lowers else ""
     try:
-        with driver.diff(layer.id, parent) as stream:
+        with pack(layer.id, parent) as stream:
             now = digest_of(stream)
         changed = None if now == expected else _changed_since(path, layer.entries[RECORD].st_ctime_ns)
     except (Overlay2Error, OSError) as error:
-        what = "its content can't be packed: %s" % (error.strerror if isinstance(error, OSError) else error)
+        what = "its content can't be packed: %s" % (error if isinstance(error, Overlay2Error) else error.strerror)
         yield Finding("digest-unverifiable", layer.id, path, what, "Look again with more rights")
         return
     if now == expected:
@@ -125,16 +134,16 @@ def _by_packing(home, driver, layer, expected):
         what = "%s changed after the archive of digest %s was applied" % (changed, expected)
         yield Finding("digest-mismatch", layer.id, path, what, "Apply the archive again, in place of what is there")
     else:
-        what = "its archive was packed otherwise than this driver does, and nothing changed since it was applied"
-        yield Finding("digest-unverifiable", layer.id, path, what, "Nothing is wrong as far as can be told")
+        what = "another program packed its archive, in another way, and nothing changed since it was applied"
+        yield Finding("digest-unverifiable", layer.id, path, what, "Nothing: as far as can be checked, it is unchanged")
 
 
-def _changed_since(root, moment):
-    """Path of something in a folder whose inode changed after a moment (ns since the epoch); None for nothing."""
-    found = []
+def _changed_since(root: str, moment: int) -> str | None:
+    """Returns the path of an inode below a directory that changed after a moment, in ns since the epoch, or None."""
+    found: list[str] = []
 
-    def look(descriptor):
-        folders = []
+    def look(descriptor: int) -> list[str]:
+        folders: list[str] = []
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 info = entry.stat(follow_symlinks=False)

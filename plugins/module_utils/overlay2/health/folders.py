@@ -1,17 +1,19 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is in a layer's folder, and who may write to it."""
+"""Checks the contents of layers' directories, and who may write to them."""
 
 from __future__ import annotations
 
 import os
 import stat
+from typing import Iterator
 
 from ..errors import Overlay2Error
 from ..home.layout import COMMITTED, DIFF, LOWER, MERGED, RECORD, WORK, LayerRecord
-from ..home.store import GraphDriverStore
+from ..owners import Report
+from .facts import HomeFacts, LayerFacts
 from .findings import Finding, Step
-from .states import file_state, folder_state, state_of
+from .states import NOTHING, DirectoryState, FileState, directory_state, state_of
 
 #: Prefixes of the folders that dockerd and containers/storage try the file system in (moby, graphdriver/overlayutils
 #: and overlay2/check.go), and a process that was killed leaves.
@@ -25,17 +27,16 @@ _OTHER_ENGINES = ("dockerd", "containers-storage")
 _INNER = frozenset((DIFF, WORK))
 
 
-def check(home, ownership):
-    """Findings about folders (iterator of :class:`~.findings.Finding`).
+def check(home: HomeFacts, ownership: Report) -> Iterator[Finding]:
+    """Yields findings about directories.
 
-    :param ownership: whose home it is, and what of it is mounted: a :class:`~..owners.Report`.
+    :param ownership: whose home it is, and which of its layers are mounted.
     """
     dialect = ownership.engine
     yield from _home(home)
     for other in home.others:
         if not (dialect == "containers-storage" and other.id in _ENGINES_OWN):
             yield from _no_layer(other)
-    store = GraphDriverStore(home.path)
     for layer in home.layers.values():
         yield from _diff(layer)
         yield from _work(layer, dialect)
@@ -44,54 +45,61 @@ def check(home, ownership):
                 yield from _merged(layer, bool(ownership.unseen))
             yield from _committed(home, layer)
         yield from _temporary(layer)
-        yield from _record(store, layer)
+        yield from _record(home, layer)
         yield from _rights(home, layer, ownership)
 
 
-def _home(home):
+def _home(home: HomeFacts) -> Iterator[Finding]:
     if stat.S_IMODE(home.info.st_mode) & stat.S_IWOTH:
         yield _too_open("home-mode", "", home.path, home.info, "everybody may write to it")
     if home.link_dir is not None and home.link_dir.st_mode & _OTHERS_WRITE:
         yield _too_open("link-dir-mode", "", home.link_path(), home.link_dir, "others may write to it")
 
 
-def _too_open(code, layer, path, info, what):
+def _too_open(code: str, layer: str, path: str, info: os.stat_result, what: str) -> Finding:
     """No engine lets others write there. All other rights stay as they are: a store may be shared for reading."""
     mode = stat.S_IMODE(info.st_mode) & ~_OTHERS_WRITE
-    empty = not os.listdir(path)
-    step = Step(path, folder_state(stat.S_IMODE(info.st_mode), info, empty), folder_state(mode, info, empty))
+    before = directory_state(info, not os.listdir(path))
+    step = Step(path, before, before._replace(mode=mode))
     return Finding(code, layer, path, what, "Take that right away: chmod %04o" % mode, step)
 
 
-def _no_layer(folder):
+def _no_layer(folder: LayerFacts) -> Iterator[Finding]:
     if folder.id.startswith(_PROBES):
-        what = "it is left of a test of the file system"
+        what = "a test of the file system left it"
         yield Finding("probe-leftover", "", folder.path, what, "Remove it once no engine is starting")
-    elif not folder.entries or _PARTS & set(folder.entries):
-        what = "it has neither diff nor link%s" % (", and is empty" if not folder.entries else "")
-        remedy = "Remove it once no engine is at work: what was to be in it is not there"
-        yield Finding("layer-incomplete", folder.id, folder.path, what, remedy)
+    elif not folder.entries:
+        step = Step(folder.path, directory_state(folder.info), NOTHING)
+        what = "it is empty, as a removal that was cut off leaves it"
+        yield Finding("layer-incomplete", folder.id, folder.path, what, "Remove it once no engine is at work", step)
+    elif _PARTS & set(folder.entries):
+        remedy = "Remove it once no engine is at work: its content is missing"
+        yield Finding("layer-incomplete", folder.id, folder.path, "it has neither diff nor link", remedy)
 
 
-def _diff(layer):
+def _diff(layer: LayerFacts) -> Iterator[Finding]:
     path = os.path.join(layer.path, DIFF)
     if DIFF not in layer.entries:
-        remedy = "Its content is lost: remove the layer, and get it anew"
+        remedy = "Its content is lost: remove the layer, and get it again"
         yield Finding("diff-missing", layer.id, path, "its diff folder is missing", remedy)
-    elif not layer.is_folder(DIFF):
-        yield Finding("diff-not-folder", layer.id, path, "its diff is no folder", "Remove the layer, and get it anew")
+    elif not layer.is_directory(DIFF):
+        yield Finding(
+            "diff-not-folder", layer.id, path, "its diff is not a folder", "Remove the layer, and get it again"
+        )
 
 
-def _work(layer, dialect):
+def _work(layer: LayerFacts, dialect: str) -> Iterator[Finding]:
     path = os.path.join(layer.path, WORK)
     if WORK not in layer.entries:
         if LOWER in layer.entries:
-            step = Step(path, "", folder_state(0o700, layer.entries.get(DIFF, layer.info)))
+            step = Step(path, NOTHING, directory_state(layer.entries.get(DIFF, layer.info))._replace(mode=0o700))
             what = "it has a lower chain, and its work folder is missing"
             yield Finding("work-missing", layer.id, path, what, "Make it: it is empty at first", step)
         return
-    if not layer.is_folder(WORK):
-        yield Finding("work-not-folder", layer.id, path, "its work is no folder", "Move it away, and make the folder")
+    if not layer.is_directory(WORK):
+        yield Finding(
+            "work-not-folder", layer.id, path, "its work is not a folder", "Move it away, and make the folder"
+        )
         return
     refused = os.path.join(path, WORK, "incompat")
     try:
@@ -99,16 +107,16 @@ def _work(layer, dialect):
     except OSError:
         return
     if dialect == "containers-storage" and features == ["volatile"]:
-        return  # it mounts working containers so, and makes the folder anew for the next mount
+        return  # it mounts containers so, and makes the directory again for the next mount
     if features:
-        # ovl_workdir_create() in fs/overlayfs/super.c: what is in there names features that the mount must know.
-        what = "its work folder was last used with %s, and the kernel refuses it for that" % ", ".join(features)
-        remedy = "Where it is 'volatile', what was written may be lost: check the layer, then remove %s" % refused
+        # ovl_workdir_create() in fs/overlayfs/super.c: the names in there are features that the mount must know.
+        what = "its work folder was last used with %s, so the kernel refuses it" % ", ".join(features)
+        remedy = "After a 'volatile' mount, writes may be lost: check the layer, then remove %s" % refused
         yield Finding("work-refused", layer.id, refused, what, remedy)
 
 
-def _merged(layer, half_blind):
-    """A ``merged`` folder with nothing on it. Its removal would take away what another mount namespace has there.
+def _merged(layer: LayerFacts, half_blind: bool) -> Iterator[Finding]:
+    """Yields a finding for a ``merged`` directory that is not mounted. To remove one unmounts it in other namespaces.
 
     :param half_blind: some mount namespace could not be looked into.
     """
@@ -119,51 +127,53 @@ def _merged(layer, half_blind):
         before = state_of(path)
     except OSError:
         return
-    if before.endswith(", empty"):
-        what = "nothing is mounted on it, and it is left of a mount"
-        step = None if half_blind else Step(path, before, "")
-        yield Finding("merged-leftover", layer.id, path, what, "Remove it: it is made anew", step)
-    elif before.startswith("folder"):
-        what = "nothing is mounted on it, and something was written to it that a mount would hide"
-        yield Finding("merged-not-empty", layer.id, path, what, "Move what is in it to where it belongs")
+    if not isinstance(before, DirectoryState):
+        return
+    if before.is_empty:
+        what = "nothing is mounted on it, and it is left over from a mount"
+        step = None if half_blind else Step(path, before, NOTHING)
+        yield Finding("merged-leftover", layer.id, path, what, "Remove it: the next mount makes it again", step)
+    else:
+        what = "nothing is mounted on it, and it contains files that a mount would hide"
+        yield Finding("merged-not-empty", layer.id, path, what, "Move its contents to where they belong")
 
 
-def _committed(home, layer):
+def _committed(home: HomeFacts, layer: LayerFacts) -> Iterator[Finding]:
     children = home.children.get(layer.id)
     if children and COMMITTED not in layer.entries:
         path = os.path.join(layer.path, COMMITTED)
         what = "the layer %s stands on it, and it is not marked as committed" % children[0]
-        remedy = "Mark it: a mount for writing would change what is below others"
-        yield Finding("committed-missing", layer.id, path, what, remedy, Step(path, "", file_state("", 0o600)))
+        remedy = "Mark it: a mount for writing would change files of the layers above"
+        yield Finding("committed-missing", layer.id, path, what, remedy, Step(path, NOTHING, FileState(b"", 0o600)))
 
 
-def _temporary(layer):
-    """Leftovers of moby's AtomicWriteFile: ``.tmp-<name><random>``, renamed when they are whole."""
+def _temporary(layer: LayerFacts) -> Iterator[Finding]:
+    """Yields findings for left-overs of moby's AtomicWriteFile: ``.tmp-<name><random>``, renamed once complete."""
     for name, info in layer.entries.items():
         if name.startswith(".tmp-") and stat.S_ISREG(info.st_mode):
             path = os.path.join(layer.path, name)
             what = "a write that was cut off left it"
-            yield Finding("temporary-leftover", layer.id, path, what, "Remove it", Step(path, state_of(path), ""))
+            yield Finding("temporary-leftover", layer.id, path, what, "Remove it", Step(path, state_of(path), NOTHING))
 
 
-def _record(store, layer):
+def _record(home: HomeFacts, layer: LayerFacts) -> Iterator[Finding]:
     if RECORD not in layer.entries:
         return
     try:
-        content = store.files(layer.id).content(RECORD)
+        content = home.store.files(layer.id).content(RECORD)
     except Overlay2Error:
         content = b""
     if content is not None and LayerRecord.decode(content) == LayerRecord():
         path = os.path.join(layer.path, RECORD)
-        what = "its record is %s" % ("no JSON of ours" if content else "empty, as after a power cut")
-        remedy = "Remove it: the layer works without; what was applied to it is then unknown"
+        what = "its record is %s" % ("not a record of this project" if content else "empty, as after a power cut")
+        remedy = "Remove it: the layer works without, but which archive was applied is then unknown"
         yield Finding("record-garbled", layer.id, path, what, remedy)
 
 
-def _rights(home, layer, ownership):
+def _rights(home: HomeFacts, layer: LayerFacts, ownership: Report) -> Iterator[Finding]:
     if layer.info.st_mode & _OTHERS_WRITE:
         yield _too_open("layer-mode", layer.id, layer.path, layer.info, "others may write to the layer's folder")
-    if layer.is_folder(WORK) and layer.entries[WORK].st_mode & _OTHERS_WRITE:
+    if layer.is_directory(WORK) and layer.entries[WORK].st_mode & _OTHERS_WRITE:
         work = os.path.join(layer.path, WORK)
         yield _too_open("layer-mode", layer.id, work, layer.entries[WORK], "others may write to the work folder")
     user, wanted = layer.info.st_uid, home.info.st_uid
@@ -176,17 +186,16 @@ def _rights(home, layer, ownership):
         remedy = "Compare it with the user namespaces of the engine's containers: where none has that id, chown it"
         yield Finding("layer-owner", layer.id, layer.path, what, remedy)
         return
-    mode, empty = stat.S_IMODE(layer.info.st_mode), not layer.entries
-    owner = os.stat_result(layer.info[:4] + (wanted,) + layer.info[5:])
-    step = Step(layer.path, folder_state(mode, layer.info, empty), folder_state(mode, owner, empty))
+    before = directory_state(layer.info, not layer.entries)
+    step = Step(layer.path, before, before._replace(uid=wanted))
     yield Finding("layer-owner", layer.id, layer.path, what, "Give it to the home's owner", step)
 
 
-def _may_be_meant(layer, ownership):
-    """Whether an engine may have given a layer's folder to its owner, which is not the home's.
+def _may_be_meant(layer: LayerFacts, ownership: Report) -> bool:
+    """True if an engine may have given a layer's directory to an owner other than the home's.
 
     containers/storage gives it to the root of the user namespace that it made the layer for. dockerd does so with the
-    folders in it, and up to 20.10 with the folder too; later it stays root's (moby, overlay2.go, create).
+    directories in it, and early versions with the layer's own too; now that stays root's (moby, overlay2.go, create).
     """
     user = layer.info.st_uid
     return (

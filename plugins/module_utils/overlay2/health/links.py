@@ -1,23 +1,25 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Names in ``l/`` and the layers' ``link`` files: each proves the other, so what one of them lost can be had back."""
+"""Checks names in ``l/`` and the layers' ``link`` files. Each proves the other, so either can be restored."""
 
 from __future__ import annotations
 
 import os
 import stat
+from typing import Iterator
 
 from ..home.layout import DIFF, LINK, LINK_DIR
-from .facts import layer_of_target
+from ..home.store import layer_of_target
+from .facts import HomeFacts, LayerFacts
 from .findings import Finding, Step
-from .states import file_state, folder_state, link_state, state_of
+from .states import NOTHING, DirectoryState, FileState, LinkState, state_of
 
 
-def check(home):
-    """Findings about links (iterator of :class:`~.findings.Finding`)."""
+def check(home: HomeFacts) -> Iterator[Finding]:
+    """Yields findings about links."""
     if home.link_dir is None and home.layers:
-        step = Step(home.link_path(), "", folder_state(0o700, home.info))
-        remedy = "Make it again, and the links in it from the layers' link files"
+        step = Step(home.link_path(), NOTHING, DirectoryState(0o700, home.info.st_uid, home.info.st_gid))
+        remedy = "Make it again, with the links that the layers' link files name"
         yield Finding("link-dir-missing", "", home.link_path(), "the folder of short names is missing", remedy, step)
     for layer in home.layers.values():
         yield from _link_file(home, layer)
@@ -29,16 +31,16 @@ def check(home):
         yield from _entry(home, name, claimed)
 
 
-def _claims(home):
-    """Name in ``l/`` to the ids of the layers whose ``link`` files have it."""
-    found = {}
+def _claims(home: HomeFacts) -> dict[str, list[str]]:
+    """Returns the layers whose ``link`` files have each name."""
+    found: dict[str, list[str]] = {}
     for layer in home.layers.values():
         if layer.link:
             found.setdefault(layer.link, []).append(layer.id)
     return found
 
 
-def _link_file(home, layer):
+def _link_file(home: HomeFacts, layer: LayerFacts) -> Iterator[Finding]:
     if layer.link:
         return
     path = os.path.join(layer.path, LINK)
@@ -47,11 +49,11 @@ def _link_file(home, layer):
     elif layer.link_file == b"":
         code, what = "link-empty", "its link file is empty, as after a power cut"
     else:
-        code, what = "link-garbled", "its link file holds no link name"
+        code, what = "link-garbled", "its link file does not hold a link name"
     names = home.names.get(layer.id, [])
     wanted = [name for name in names if name in home.wanted] or names
     if len(wanted) == 1 and _replaceable(layer.entries.get(LINK)):
-        step = Step(path, state_of(path), file_state(wanted[0]))
+        step = Step(path, state_of(path), FileState(os.fsencode(wanted[0])))
         what += ", and %s/%s leads to it" % (LINK_DIR, wanted[0])
         yield Finding(code, layer.id, path, what, "Write that name into it", step)
         return
@@ -59,13 +61,13 @@ def _link_file(home, layer):
     yield Finding(code, layer.id, path, what, remedy)
 
 
-def _replaceable(info):
-    """Whether a file may be written where there is nothing or a regular file (bool)."""
+def _replaceable(info: os.stat_result | None) -> bool:
+    """True if a file may be written there: nothing, or a regular file, has the name."""
     return info is None or stat.S_ISREG(info.st_mode)
 
 
-def _short_link(home, layer, claimed):
-    """The symbolic link that a layer's ``link`` file names."""
+def _short_link(home: HomeFacts, layer: LayerFacts, claimed: dict[str, list[str]]) -> Iterator[Finding]:
+    """Yields a finding if the symbolic link that a layer's ``link`` file names is wrong."""
     claimants = claimed[layer.link]
     path = home.link_path(layer.link)
     target = home.shorts.get(layer.link)
@@ -76,49 +78,61 @@ def _short_link(home, layer, claimed):
     if len(claimants) > 1:
         yield from _shared(home, layer, claimed, leads_to)
     elif layer.link not in home.shorts:
-        step = Step(path, "", link_state(right))
+        step = Step(path, NOTHING, LinkState(right))
         yield Finding("short-link-missing", layer.id, path, "the link of its name is missing", "Make it again", step)
     elif target is None:
-        what = "something that is no link has the layer's name there"
+        what = "something other than a link has the layer's name there"
         yield Finding("short-link-wrong", layer.id, path, what, "Move it away, and make the link: ln -s %s" % right)
     else:
-        step = Step(path, link_state(target), link_state(right))
+        step = Step(path, LinkState(target), LinkState(right))
         what = "the link of its name leads to %s" % target
-        yield Finding("short-link-wrong", layer.id, path, what, "Have it lead to %s" % right, step)
+        yield Finding("short-link-wrong", layer.id, path, what, "Make it lead to %s" % right, step)
 
 
-def _shared(home, layer, claimed, leads_to):
-    """Two layers with one name: right is the one that the link leads to, if the other has a link of its own."""
+def _shared(
+    home: HomeFacts, layer: LayerFacts, claimed: dict[str, list[str]], leads_to: str | None
+) -> Iterator[Finding]:
+    """Yields a finding for one of two layers with one name.
+
+    The link leads to the layer that has the name by right, if the other layer has a link of its own.
+    """
     path = os.path.join(layer.path, LINK)
     others = [each for each in claimed[layer.link] if each != layer.id]
     what = "its link file has the name of layer %s" % ", ".join(others)
     names = [name for name in home.names.get(layer.id, ()) if name not in claimed]
     if leads_to in others and len(names) == 1:
-        step = Step(path, file_state(layer.link), file_state(names[0]))
-        yield Finding("link-shared", layer.id, path, what, "Write %s into it, which leads to it" % names[0], step)
+        step = Step(path, state_of(path), FileState(os.fsencode(names[0])))
+        yield Finding(
+            "link-shared",
+            layer.id,
+            path,
+            what,
+            "Write %s into it, the name of the link that leads to the layer" % names[0],
+            step,
+        )
         return
-    yield Finding("link-shared", layer.id, path, what, "Remove the layer that is not what the link leads to")
+    yield Finding("link-shared", layer.id, path, what, "Remove the layer that the link does not lead to")
 
 
-def _entry(home, name, claimed):
-    """An entry of ``l/`` that no layer's ``link`` file names, or names rightly."""
+def _entry(home: HomeFacts, name: str, claimed: dict[str, list[str]]) -> Iterator[Finding]:
+    """Yields a finding for an entry of ``l/`` that no layer's ``link`` file names."""
     path, target = home.link_path(name), home.shorts[name]
     if name in claimed:
-        return  # looked at from the layer's side
+        return  # see _short_link
     named = layer_of_target(target)
-    if named is None and home.is_elsewhere(name):
-        return  # of a store that this one stands on
-    if named is None:
-        what = "it is no link to a layer" if target is None else "it leads to %s, which is no layer's folder" % target
-        yield Finding("short-link-stray", "", path, what, "Remove it once it is clear what it is for")
+    if target is None or named is None:
+        if home.is_elsewhere(name):
+            return  # of a store that this one stands on
+        what = "it is not a link" if target is None else "it leads to %s, which is not a layer's folder" % target
+        yield Finding("short-link-stray", "", path, what, "Find out what it is for, then remove it")
         return
-    step = Step(path, link_state(target), "") if name not in home.wanted else None
+    step = Step(path, LinkState(target), NOTHING) if name not in home.wanted else None
     if named not in home.layers:
         if step is None:
-            return  # a chain has it: that is the finding
-        what = "it leads to the layer %s, which is not there, and no lower chain names it" % named
+            return  # the chain that names it is the finding
+        what = "it leads to the layer %s, which does not exist, and no lower chain names it" % named
         yield Finding("short-link-dangling", "", path, what, "Remove the link", step)
     elif len(claimed.get(home.layers[named].link, ())) == 1:
-        what = "the layer goes by %s/%s, and by this as well" % (LINK_DIR, home.layers[named].link)
+        what = "the layer has the name %s/%s, and this one as well" % (LINK_DIR, home.layers[named].link)
         remedy = "Remove the link, which nothing uses" if step else "Leave it: lower chains use this name"
         yield Finding("short-link-duplicate", named, path, what, remedy, step)

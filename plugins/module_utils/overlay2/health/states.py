@@ -1,15 +1,16 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is at a path, as one line: how a repair says what it found and what it leaves, and checks both.
+"""What is at a path: what a repair found there and what it leaves, as data that it is made and checked by.
 
-``link -> ../web/diff``, ``file 0644: 6Y5IM2XC7TSNIJZZFLJCS6I4I4``, ``folder 0700 0:0``, ``folder 0700 0:0, empty``;
-nothing is the empty string.
+As text, in a diff, a state is one line: ``link -> ../web/diff``, ``file 0644: 6Y5IM2XC7TSNIJZZFLJCS6I4I4``,
+``folder 0700 0:0``, ``folder 0700 0:0, empty``; nothing is the empty string.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from typing import NamedTuple, Union
 
 from ..home.layout import read_small
 
@@ -17,39 +18,84 @@ from ..home.layout import read_small
 _LONGEST = 65536
 
 
-def state_of(path):
-    """What is at ``path`` (str).
+class NothingState(NamedTuple):
+    """Nothing is there. It counts as false."""
 
-    :raises OSError: it can't be looked at.
+    def __str__(self) -> str:
+        return ""
+
+
+class LinkState(NamedTuple):
+    """A symbolic link."""
+
+    target: str
+
+    def __str__(self) -> str:
+        return "link -> " + self.target
+
+
+class FileState(NamedTuple):
+    """A small file."""
+
+    content: bytes
+    mode: int = 0o644
+
+    def __str__(self) -> str:
+        return "file %04o: %s" % (self.mode, os.fsdecode(self.content))
+
+
+class DirectoryState(NamedTuple):
+    """A directory."""
+
+    mode: int
+    uid: int
+    gid: int
+    is_empty: bool = True
+
+    def __str__(self) -> str:
+        return "folder %04o %d:%d%s" % (self.mode, self.uid, self.gid, ", empty" if self.is_empty else "")
+
+
+class OtherState(NamedTuple):
+    """A large file, a device, a pipe or a socket: nothing that a repair changes."""
+
+    #: st_mode and st_size of stat(2).
+    mode: int
+    size: int
+
+    def __str__(self) -> str:
+        if stat.S_ISREG(self.mode):
+            return "file %04o: %d bytes" % (stat.S_IMODE(self.mode), self.size)
+        return "special file %o" % self.mode
+
+
+State = Union[NothingState, LinkState, FileState, DirectoryState, OtherState]
+NOTHING = NothingState()
+
+
+def state_of(path: str) -> State:
+    """Returns what is at ``path``.
+
+    :raises OSError: that can't be found out.
     """
     try:
         info = os.lstat(path)
     except FileNotFoundError:
-        return ""
+        return NOTHING
     if stat.S_ISLNK(info.st_mode):
-        return link_state(os.readlink(path))
+        return LinkState(os.readlink(path))
     if stat.S_ISDIR(info.st_mode):
-        return folder_state(stat.S_IMODE(info.st_mode), info, empty=not os.listdir(path))
-    if not stat.S_ISREG(info.st_mode):
-        return "special file %o" % info.st_mode
-    if info.st_size > _LONGEST:
-        return "file %04o: %d bytes" % (stat.S_IMODE(info.st_mode), info.st_size)
-    return file_state(os.fsdecode(read_small(path) or b""), stat.S_IMODE(info.st_mode))
+        return directory_state(info, not os.listdir(path))
+    if not stat.S_ISREG(info.st_mode) or info.st_size > _LONGEST:
+        return OtherState(info.st_mode, info.st_size)
+    return FileState(read_small(path) or b"", stat.S_IMODE(info.st_mode))
 
 
-def link_state(target):
-    """State of a symbolic link."""
-    return "link -> " + target
+def directory_state(info: os.stat_result, is_empty: bool = True) -> DirectoryState:
+    """Returns the state of a directory of which ``info`` is known."""
+    return DirectoryState(stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, is_empty)
 
 
-def file_state(text, mode=0o644):
-    """State of a small file."""
-    return "file %04o: %s" % (mode, text)
-
-
-def folder_state(mode, owner, empty=True):
-    """State of a folder.
-
-    :param owner: a stat result of which it has the owner and group.
-    """
-    return "folder %04o %d:%d%s" % (mode, owner.st_uid, owner.st_gid, ", empty" if empty else "")
+def is_same(first: State, second: State) -> bool:
+    """True if two states are the same; tuples of different kinds may be equal."""
+    return type(first) is type(second) and first == second

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import Callable, Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, Iterator, NamedTuple, Optional, Protocol, Tuple
 
 from ..errors import (
     HomeNotFound,
@@ -28,11 +28,11 @@ from ..tree import scratch_folder
 from . import features as feature_detection
 from .features import Features
 from .holders import Holders
-from .layer import Layer, WatchedDirectories
 from .layout import LINK_DIR
 from .locks import RuntimeState
 from .options import DriverOptions, parse_options
 from .quota import QuotaControl
+from .reading import Layer, WatchedDirectories
 from .references import References
 from .staging import Staging, ensure_folder
 from .store import GraphDriverStore
@@ -105,6 +105,19 @@ class Home(NamedTuple):
 def looks_like_home(path: str) -> bool:
     """True if a directory has the marks of a home, in whatever format, even one without layers."""
     return not GraphDriverStore(path).problems()
+
+
+class Opened(Protocol):
+    """Has an opened home, as a driver does."""
+
+    @property
+    def opened(self) -> Home:
+        """The home."""
+
+
+def home_of(opened: Home | Opened) -> Home:
+    """Returns the home that a function was given, itself or by a driver of it."""
+    return opened if isinstance(opened, Home) else opened.opened
 
 
 def open_home(

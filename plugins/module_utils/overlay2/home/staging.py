@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""The only module that writes to a home: layers appear, change and vanish by one rename.
+"""Writes to a home, with :mod:`.mending` the only modules that do: layers appear, change and vanish by one rename.
 
 A layer that is not ready lies in ``.staging/<random>/`` on the home's file system, locked by its maker. After a kill or
 a power cut at any instant, a layer is there whole or not at all, and a sweep deletes every staged directory that nobody
@@ -482,6 +482,25 @@ class Staging:
                 raise
             unmount_below(os.path.realpath(path))
             os.rename(path, hidden)
+
+    def remove_in_place(self, layer: str) -> None:
+        """Removes a layer without hiding it first, in the home of an engine that does not know of hidden ones.
+
+        Its files go last: what a kill leaves is still a layer, or an empty directory. The caller holds both locks.
+        """
+        path, links = self._store.at(layer), os.path.join(self._store.path, LINK_DIR)
+        names = [name for name, leads_to in self._store.links().items() if leads_to == layer]
+        for name in names:
+            os.unlink(os.path.join(links, name))
+        if names:
+            sync_folder(links)
+        with contextlib.nullcontext() if self._quota is None else self._quota.releasing(path):
+            with os.scandir(path) as entries:
+                others = [entry for entry in entries if entry.name != DIFF]
+            for entry in others:
+                (remove_tree if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
+            remove_tree(path)
+        sync_folder(self._store.path)
 
     def sweep(self) -> int:
         """Deletes what processes that are no longer alive left in the staging directory.

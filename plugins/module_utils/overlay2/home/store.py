@@ -14,7 +14,6 @@ from typing import Iterable, Iterator
 
 from ..errors import LayerDamaged, LayerNotFound
 from ..linux import fs
-from .layer import Layer, LayerPaths, LowerDirectory
 from .layout import (
     COMMITTED,
     DIFF,
@@ -28,14 +27,15 @@ from .layout import (
     LayerFiles,
     LayerRecord,
 )
+from .reading import Layer, LayerPaths, LayerReader, LowerDirectory
 
 log = logging.getLogger("overlay2")
 
 _LINK_TARGET = re.compile(r"\.\./([^/]+)/%s/?" % DIFF)
 
 
-class GraphDriverStore:
-    """The layers of a home of dockerd, containers/storage or this project: a :class:`~.reading.LayerReader`."""
+class GraphDriverStore(LayerReader):
+    """The layers of a home of dockerd, containers/storage or this project."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -220,14 +220,18 @@ class GraphDriverStore:
     def links(self) -> dict[str, str | None]:
         """Returns all of ``l/``: link name to layer id, None for a link that leads to no layer."""
         found: dict[str, str | None] = {}
+        for name, target in self.link_targets().items():
+            layer_id = layer_of_target(target)
+            found[name] = layer_id if layer_id is not None and self.exists(layer_id) else None
+        return found
+
+    def link_targets(self) -> dict[str, str | None]:
+        """Returns all of ``l/`` as it is: name to the target of a symbolic link, None for anything else."""
         try:
             names = os.listdir(os.path.join(self.path, LINK_DIR))
         except FileNotFoundError:
-            return found
-        for name in names:
-            layer_id = layer_of_link(os.path.join(self.path, LINK_DIR, name))
-            found[name] = layer_id if layer_id is not None and self.exists(layer_id) else None
-        return found
+            return {}
+        return {name: _target(os.path.join(self.path, LINK_DIR, name)) for name in names}
 
     def describe(self, layer_id: str, links: dict[str, str | None]) -> Layer:
         """Returns the layer, whatever state it is in: ``problems`` says what is wrong with it.
@@ -276,11 +280,20 @@ class GraphDriverStore:
 
 def layer_of_link(path: str) -> str | None:
     """Returns the id of the layer that a symbolic link in ``l/`` names; None if it does not name one."""
+    return layer_of_target(_target(path))
+
+
+def layer_of_target(target: str | None) -> str | None:
+    """Returns the id of the layer that a target ``../<id>/diff`` names; None for another target, or None."""
+    match = _LINK_TARGET.fullmatch(target) if target else None
+    return match.group(1) if match else None
+
+
+def _target(path: str) -> str | None:
     try:
-        match = _LINK_TARGET.fullmatch(os.readlink(path))
+        return os.readlink(path)
     except OSError:
         return None
-    return match.group(1) if match else None
 
 
 def _named(lower_links: tuple[str, ...], links: dict[str, str | None], problems: list[str]) -> tuple[str, ...]:

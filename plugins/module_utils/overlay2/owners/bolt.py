@@ -1,18 +1,18 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Reading bbolt databases, as BuildKit keeps its records in, also while their owner writes to them.
+"""Reads bbolt databases, in which BuildKit and Podman keep their records, also while their owner writes to them.
 
 The format is that of go.etcd.io/bbolt (page.go, meta.go, bucket.go): a file of pages, a B+ tree for each bucket, small
 buckets inline in their parent's leaf, and two meta pages of which the valid one with the higher transaction id counts.
-A writer never touches the pages of the last two transactions. So what was read is one state of the database if the
-meta pages are the same afterwards; else it is read again. Nothing is locked or written.
+A writer never touches the pages of the last two transactions. So if the meta pages are the same before and after, one
+state of the database was read; otherwise it is read again. Nothing is locked or written.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
+from typing import Callable, Iterator, NamedTuple, TypeVar, Union
 
 _PAGE = struct.Struct("=QHHI")  # id, flags, count, overflow
 _BRANCH = struct.Struct("=IIQ")  # pos, ksize, pgid
@@ -26,14 +26,17 @@ _IS_BUCKET = 0x01
 
 #: A tree as deep as this would hold more than any file can.
 _MAX_DEPTH = 64
-#: Where the first meta page is damaged, the second is looked for at these page sizes, as bbolt does.
+#: If the first meta page is damaged, the second is looked for at these page sizes, as bbolt does.
 _PAGE_SIZES = tuple(1024 << shift for shift in range(15))
-#: How often a database is read that changes meanwhile.
+#: How often a database is read if it changes meanwhile.
 _TRIES = 20
 
 
+_T = TypeVar("_T")
+
+
 class BoltError(Exception):
-    """It is no bbolt database, or it is damaged, or it changed each time it was read; the message is a clause."""
+    """Not a bbolt database, or a damaged one, or one that changed each time it was read; the message is a clause."""
 
 
 class _Meta(NamedTuple):
@@ -43,47 +46,44 @@ class _Meta(NamedTuple):
     transaction: int
 
 
-def read(path, collect):
-    """What ``collect(root)`` returns of one state of the database; root is a :class:`Bucket`.
+def read(path: str, collect: Callable[[Bucket], _T]) -> _T:
+    """Returns the result of ``collect`` for one state of the database.
 
-    It may be called several times, and must not keep the bucket.
-
-    :param path: the file (str).
-    :raises BoltError: it can't be understood.
-    :raises OSError: it can't be read.
+    :param collect: called with the root bucket, possibly several times; it must not keep the bucket.
+    :raises BoltError: the database can't be understood.
+    :raises OSError: the file can't be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for _attempt in range(_TRIES):
-            meta, failure, result = _meta(descriptor), None, None
+            meta = _meta(descriptor)
             try:
                 result = collect(Bucket(_Pages(descriptor, meta), meta.root))
-            except BoltError as error:
-                failure = error  # it may be that of a page which was overwritten under our eyes
-            if _meta(descriptor) != meta:
-                continue
-            if failure is not None:
-                raise failure
-            return result
+            except BoltError:
+                if _meta(descriptor) != meta:
+                    continue  # a page was overwritten while it was read
+                raise
+            if _meta(descriptor) == meta:
+                return result
     finally:
         os.close(descriptor)
     raise BoltError("changed each time it was read")
 
 
 class Bucket:
-    """A bucket: keys (bytes) to values (bytes) or to further buckets."""
+    """A bucket: keys to values, or to further buckets."""
 
-    def __init__(self, pages, root, inline=None):
-        """Not for callers: :func:`read` has the first one.
+    def __init__(self, pages: _Pages, root: int, inline: bytes | None = None) -> None:
+        """Not for callers: :func:`read` gives them the first one.
 
-        :param root: number of its root page (int); 0 with ``inline``, the page itself.
+        :param root: number of its root page; 0 with ``inline``, the page itself.
         """
         self._pages = pages
         self._root = root
         self._inline = inline
 
-    def items(self):
-        """(key, value) pairs in the order of keys; a value is bytes, or a :class:`Bucket`.
+    def items(self) -> Iterator[tuple[bytes, Value]]:
+        """Yields keys and values, in the order of keys.
 
         :raises BoltError: a page is damaged.
         """
@@ -93,8 +93,8 @@ class Bucket:
         for page in self._leaves(self._root, 0):
             yield from self._leaf(page)
 
-    def get(self, key):
-        """The value of a key (bytes, or :class:`Bucket`); None where it is missing.
+    def get(self, key: bytes) -> Value | None:
+        """Returns the value of a key; None if it is missing.
 
         :raises BoltError: a page is damaged.
         """
@@ -103,7 +103,7 @@ class Bucket:
                 return value
         return None
 
-    def _leaves(self, number, depth):
+    def _leaves(self, number: int, depth: int) -> Iterator[bytes]:
         if depth > _MAX_DEPTH:
             raise BoltError("has a tree that leads back into itself")
         page = self._pages.page(number)
@@ -113,10 +113,10 @@ class Bucket:
             return
         if not flags & _BRANCH_PAGE:
             raise BoltError("is damaged at page %d: no branch and no leaf" % number)
-        for _at, _pos, _ksize, child in _elements(page, _BRANCH):
+        for _at, _pos, _ksize, child, _none in _elements(page, _BRANCH):
             yield from self._leaves(child, depth + 1)
 
-    def _leaf(self, page):
+    def _leaf(self, page: bytes) -> Iterator[tuple[bytes, Value]]:
         if not _PAGE.unpack_from(page)[1] & _LEAF_PAGE:
             raise BoltError("is damaged: a bucket inside a page is no leaf")
         for at, flags, position, key_size, value_size in _elements(page, _LEAF):
@@ -127,7 +127,7 @@ class Bucket:
             value = page[middle:end]
             yield page[start:middle], self._child(value) if flags & _IS_BUCKET else value
 
-    def _child(self, value):
+    def _child(self, value: bytes) -> Bucket:
         if len(value) < _BUCKET.size:
             raise BoltError("is damaged: a bucket without a head")
         root = _BUCKET.unpack_from(value)[0]
@@ -138,15 +138,19 @@ class Bucket:
         return Bucket(self._pages, 0, inline=value[_BUCKET.size :])
 
 
-class _Pages:
-    """Pages of the file, read when they are asked for."""
+#: What a key of a bucket stands for.
+Value = Union[bytes, Bucket]
 
-    def __init__(self, descriptor, meta):
+
+class _Pages:
+    """Pages of the file, read on demand."""
+
+    def __init__(self, descriptor: int, meta: _Meta) -> None:
         self._descriptor = descriptor
         self._meta = meta
 
-    def page(self, number):
-        """A page (bytes) with those that it flows over into."""
+    def page(self, number: int) -> bytes:
+        """Returns a page with those that it overflows into."""
         size = self._meta.page_size
         if not 2 <= number < self._meta.pages:
             raise BoltError("is damaged: it refers to page %d of %d" % (number, self._meta.pages))
@@ -157,17 +161,18 @@ class _Pages:
         return head + _exactly(self._descriptor, overflow * size, (number + 1) * size) if overflow else head
 
 
-def _elements(page, layout):
-    """(offset, *fields) of each element of a page."""
+def _elements(page: bytes, layout: struct.Struct) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yields the offset and the fields of each element of a page; a fourth field is 0 if the layout has three."""
     count = _PAGE.unpack_from(page)[2]
     if _PAGE.size + count * layout.size > len(page):
-        raise BoltError("is damaged: a page claims more entries than it has room for")
+        raise BoltError("is damaged: a page claims more entries than it can hold")
     for index in range(count):
         at = _PAGE.size + index * layout.size
-        yield (at,) + layout.unpack_from(page, at)
+        first, second, third, fourth = (*layout.unpack_from(page, at), 0)[:4]
+        yield at, first, second, third, fourth
 
 
-def _exactly(descriptor, length, offset):
+def _exactly(descriptor: int, length: int, offset: int) -> bytes:
     content = b""
     while len(content) < length:
         part = os.pread(descriptor, length - len(content), offset + len(content))
@@ -177,19 +182,19 @@ def _exactly(descriptor, length, offset):
     return content
 
 
-def _meta(descriptor):
-    """The :class:`_Meta` that counts: of those whose checksum is right, the one of the later transaction."""
+def _meta(descriptor: int) -> _Meta:
+    """Returns the meta page that counts: of those with a correct checksum, the one of the later transaction."""
     first = _meta_at(descriptor, 0)
     sizes = _PAGE_SIZES if first is None else (first.page_size,)
     seconds = [_meta_at(descriptor, size) for size in sizes]
-    found = [first] + [meta for meta, size in zip(seconds, sizes) if meta is not None and meta.page_size == size]
-    found = [meta for meta in found if meta is not None]
+    found = [meta for meta, size in zip(seconds, sizes) if meta is not None and meta.page_size == size]
+    found += [] if first is None else [first]
     if not found:
         raise BoltError("has no valid meta page")
     return max(found, key=lambda meta: meta.transaction)
 
 
-def _meta_at(descriptor, offset):
+def _meta_at(descriptor: int, offset: int) -> _Meta | None:
     content = os.pread(descriptor, _PAGE.size + _META.size, offset)
     if len(content) < _PAGE.size + _META.size or not _PAGE.unpack_from(content)[1] & _META_PAGE:
         return None
@@ -202,8 +207,8 @@ def _meta_at(descriptor, offset):
     return _Meta(page_size, root, pages, transaction)
 
 
-def _fnv1a(content):
-    """The 64-bit FNV-1a hash (int), which meta pages are sealed with."""
+def _fnv1a(content: bytes) -> int:
+    """Returns the 64-bit FNV-1a hash, the checksum of meta pages."""
     value = 0xCBF29CE484222325
     for byte in content:
         value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF

@@ -1,21 +1,23 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The build cache that dockerd's BuildKit keeps beside its images: which layer folders its snapshots are.
+"""The build cache that dockerd's BuildKit keeps beside its images: the layers that its snapshots are.
 
-``buildkit/snapshots.db`` (moby, builder/builder-next/adapters/snapshot) has a bucket for each snapshot. One that is
-committed names the folder, else the folder has the snapshot's own name. Names that are chain IDs, and the field
-``chainid``, refer to layers of the image store. ``buildkit/metadata_v2.db`` (buildkit, cache/metadata) describes them.
+``buildkit/snapshots.db`` (moby, builder/builder-next/adapters/snapshot) has a bucket for each snapshot. A committed one
+names its layer; otherwise the layer has the snapshot's own name. Names that are chain IDs, and the field ``chainid``,
+refer to layers of the image store. ``buildkit/metadata_v2.db`` (buildkit, cache/metadata) describes them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
+from typing import Callable, Mapping, NamedTuple, TypeVar
 
 from . import bolt
 from .files import Unreadable
-from .records import BUILD_CACHE, Evidence, Owner
+from .records import BUILD_CACHE, Evidence, Owner, Problem
+
+_T = TypeVar("_T")
 
 FOLDER = "buildkit"
 SNAPSHOTS = os.path.join(FOLDER, "snapshots.db")
@@ -28,16 +30,16 @@ class Snapshot(NamedTuple):
     """One snapshot of the build cache."""
 
     id: str
-    #: Folder name of its layer; "" for one that is a layer of the image store.
+    #: Id of its layer; "" if it is a layer of the image store.
     layer: str
-    #: Chain ID of the layer of the image store that it is; "" where it is none.
+    #: Chain ID in the image store; "" if it is not there.
     chain: str
     #: Snapshot or chain ID that it stands on; "" for none.
     parent: str
 
 
-def snapshots(data_root):
-    """The snapshots (dict of id to :class:`Snapshot`); empty where BuildKit was never used.
+def snapshots(data_root: str) -> dict[str, Snapshot]:
+    """Returns the snapshots by id; none if BuildKit was never used.
 
     :raises Unreadable: the database is damaged, or may not be read.
     """
@@ -55,10 +57,10 @@ def snapshots(data_root):
     return found
 
 
-def describe(data_root, problems):
-    """What each cache record is: dict of snapshot id to (type, what made it); what can't be read goes to ``problems``.
+def describe(data_root: str, problems: list[Problem]) -> dict[str, tuple[str, str]]:
+    """Returns the type and the build step of each cache record, by snapshot id, to describe owners with.
 
-    It only embellishes what :func:`snapshots` knows.
+    :param problems: gets the databases that can't be read.
     """
     for name in _METADATA:
         path = os.path.join(data_root, name)
@@ -71,14 +73,14 @@ def describe(data_root, problems):
     return {}
 
 
-def owner(snapshot, descriptions, data_root):
-    """The :class:`~.records.Owner` that a snapshot is."""
+def owner(snapshot: Snapshot, descriptions: Mapping[str, tuple[str, str]], data_root: str) -> Owner:
+    """Returns a snapshot as an owner."""
     kind, what = descriptions.get(snapshot.id, ("", ""))
     evidence = Evidence(os.path.join(data_root, SNAPSHOTS), snapshot.id)
     return Owner(BUILD_CACHE, snapshot.id, (what,) if what else (), kind or "regular", evidence=(evidence,))
 
 
-def _read(path, collect):
+def _read(path: str, collect: Callable[[bolt.Bucket], dict[str, _T]]) -> dict[str, _T]:
     try:
         return bolt.read(path, collect)
     except FileNotFoundError:
@@ -89,16 +91,16 @@ def _read(path, collect):
         raise Unreadable(path, "can't be read: %s" % error.strerror) from error
 
 
-def _fields_of(root):
-    """Text fields of each bucket: dict of id to dict of str."""
+def _fields_of(root: bolt.Bucket) -> dict[str, dict[str, str]]:
+    """Returns the text fields of each bucket, by id."""
     return {_text(id): _texts(bucket) for id, bucket in root.items() if isinstance(bucket, bolt.Bucket)}
 
 
-def _texts(bucket):
+def _texts(bucket: bolt.Bucket) -> dict[str, str]:
     return {_text(key): _text(value) for key, value in bucket.items() if isinstance(value, bytes)}
 
 
-def _descriptions(root):
+def _descriptions(root: bolt.Bucket) -> dict[str, tuple[str, str]]:
     main = root.get(_MAIN)
     if not isinstance(main, bolt.Bucket):
         return {}
@@ -110,8 +112,8 @@ def _descriptions(root):
     return found
 
 
-def _value(fields, name):
-    """A text that BuildKit keeps as ``{"value": ...}``; "" where there is none."""
+def _value(fields: Mapping[str, str], name: str) -> str:
+    """Returns a text that BuildKit keeps as ``{"value": ...}``; "" if it is missing."""
     try:
         value = json.loads(fields.get(name) or "{}").get("value", "")
     except (ValueError, AttributeError, RecursionError):
@@ -119,5 +121,5 @@ def _value(fields, name):
     return value if isinstance(value, str) else ""
 
 
-def _text(content):
+def _text(content: bytes) -> str:
     return content.decode("utf-8", "replace")

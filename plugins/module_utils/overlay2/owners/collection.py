@@ -1,34 +1,38 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What this project's own files say of the layers in a home: that they were made on purpose, and who holds them.
+"""This project's own records of the layers in a home: which were made on purpose, and who holds them.
 
-A layer with a ``strata.json`` was made by a caller who gave it its name. Nobody but that caller can tell that it is
-garbage, so it is owned, whether or not somebody holds it: references are void after a reboot, layers are not.
+A layer with a ``strata.json`` was made by a caller who gave it its name. Only that caller knows whether it is garbage,
+so it is owned even if nobody holds it: references are void after a reboot, layers are not.
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ..errors import Overlay2Error
-from ..home.layout import RECORD, LayerRecord
+from ..home.layout import RECORD, STAGING, LayerRecord
 from .files import Unreadable
 from .records import LAYER, Evidence, Owner
 
+if TYPE_CHECKING:
+    from ..home.opening import Home
 
-def owner_of(driver, store, layer, holders_folder):
-    """The :class:`~.records.Owner` that a layer of this project's is to itself, or that its holders are; None for none.
 
-    :param holders_folder: where holders are on record (str).
+def owner_of(home: Home, layer: str) -> Owner | None:
+    """Returns the owner of a layer that this collection made or holds: its holders, or the layer itself.
+
+    :returns: None if it is neither.
     :raises Unreadable: it has a record that can't be understood, and nobody holds it.
     """
     evidence, record = [], LayerRecord()
-    held = driver.holders(layer)
+    held = home.references.counts(layer)
     if held:
-        evidence.append(Evidence(os.path.join(holders_folder, layer)))
-    path = store.at(layer, RECORD)
+        evidence.append(Evidence(os.path.join(home.runtime.holders_dir, layer)))
+    path = home.store.at(layer, RECORD)
     try:
-        content = store.files(layer).content(RECORD)
+        content = home.store.files(layer).content(RECORD)
     except Overlay2Error as error:
         content = b""
         message = error.message
@@ -46,6 +50,6 @@ def owner_of(driver, store, layer, holders_folder):
     return Owner(LAYER, layer, names, state, evidence=tuple(evidence))
 
 
-def has_been_here(home):
-    """Whether this project's driver made something in the home (bool): it has a staging folder."""
-    return os.path.isdir(os.path.join(home, ".staging"))
+def has_been_here(path: str) -> bool:
+    """True if this project's driver changed the home at ``path``: it has a staging directory."""
+    return os.path.isdir(os.path.join(path, STAGING))

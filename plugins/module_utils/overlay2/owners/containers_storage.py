@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What containers/storage (Podman, Buildah, CRI-O, Skopeo) says of the layers in its overlay home.
+"""The records of containers/storage (Podman, Buildah, CRI-O, Skopeo) about the layers in its overlay home.
 
 ::
 
@@ -9,8 +9,8 @@
                 …/<driver>-containers/containers.json, volatile-…       names, image, layer
 
 After its layers.go, images.go, containers.go. With ``transient_store`` the volatile files are below the run root. A
-layer is written down and its folder made under one lock, ``layers.lock``; but an image is written down after all of its
-layers, with no lock in between, so a young layer that nothing refers to may be of a pull that is under way.
+layer is recorded and its directory made under one lock, ``layers.lock``; but an image is recorded after all of its
+layers, with no lock in between, so a young layer that nothing refers to may belong to a pull that is under way.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import datetime
 import json
 import os
 import re
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
 
 from . import storage_conf
 from .files import Unreadable, json_of, names_in
-from .records import CONTAINER, IMAGE, LAYER, LIKELY, Claims, Evidence, Owner
+from .records import CONTAINER, IMAGE, LAYER, LIKELY, Claims, Evidence, Owner, Problem
 
 
 class Record(NamedTuple):
@@ -35,15 +35,15 @@ class Record(NamedTuple):
     incomplete: bool
     #: It was made for a user namespace.
     id_mapped: bool
-    #: When it was made (seconds since the epoch); None where that can't be read.
+    #: When it was made, in seconds since the epoch; None if that can't be read.
     created: Optional[float]
     path: str
 
 
 class Places:
-    """Where a containers/storage keeps its files.
+    """Paths of the files of a containers/storage.
 
-    :param home: its overlay folder.
+    :param home: its overlay directory.
     """
 
     def __init__(self, home: str) -> None:
@@ -85,11 +85,11 @@ class Places:
         return found + [self.volatile(what, each.path) for each in roots for what in kinds]
 
 
-def claims(home, now, grace):
-    """The :class:`~.records.Claims` of the containers/storage whose home this is.
+def claims(home: str, now: float, grace: float) -> Claims:
+    """Returns the claims of the containers/storage whose home this is.
 
-    :param now: seconds since the epoch (float).
-    :param grace: age in seconds from which on a layer that nothing refers to is of no pull that is under way.
+    :param now: seconds since the epoch.
+    :param grace: age in seconds from which on a layer that nothing refers to is not part of a pull under way.
     """
     places = Places(home)
     found = Claims()
@@ -99,8 +99,8 @@ def claims(home, now, grace):
     for error in failed:
         found.doubt_all(error.problem)
     records = _layers(places, run_roots, found)
-    referred = set()
-    containers = set()
+    referred: set[str] = set()
+    containers: set[str] = set()
     for owner, layers in _owners(places, run_roots, found):
         if owner.kind == CONTAINER:
             containers.add(owner.id)
@@ -131,34 +131,31 @@ def claims(home, now, grace):
     return found
 
 
-def _kept_elsewhere(places, run_roots, containers):
-    """Why the records of some containers may be where nobody looks, as a clause; "" if they can't be.
+def _kept_elsewhere(places: Places, run_roots: list[storage_conf.RunRoot], containers: set[str]) -> str:
+    """Returns why the records of some containers may be where nobody looks, as a clause; "" if they can't be.
 
-    A transient store has them, and the lock for them, below a run root that only its engine may know. Each engine has
-    a folder for each of its containers in the graph root all the same (store.go, ContainerDirectory).
+    A transient store has them, and the lock for them, below a run root that only its engine may know. Nevertheless
+    each engine has a directory for each of its containers in the graph root (store.go, ContainerDirectory).
     """
-    lock = os.path.join(places.containers, "containers.lock")
-    if not os.path.exists(lock) and not any(
-        each.is_ours
-        and os.path.exists(os.path.join(os.path.dirname(places.volatile("containers", each.path)), "containers.lock"))
-        for each in run_roots
-    ):
-        return "the store keeps its containers on record elsewhere, as %s is missing" % lock
+    folders = [os.path.dirname(places.volatile("containers", each.path)) for each in run_roots if each.is_ours]
+    locks = [os.path.join(folder, "containers.lock") for folder in (places.containers, *folders)]
+    if not any(map(os.path.exists, locks)):
+        return "the store keeps its containers on record elsewhere, as %s is missing" % locks[0]
     try:
         names = names_in(places.containers)
     except Unreadable as error:
-        return "the containers of the store can't be listed: %s" % (error.problem,)
+        return "its containers can't be listed: %s" % (error.problem,)
     for name in names:
         folder = os.path.join(places.containers, name)
         if name not in containers and os.path.isdir(folder):
-            return "the container of the folder %s is on record elsewhere, or was not removed to its end" % folder
+            return "no record here names the container of %s; name its run root in storage.conf" % folder
     return ""
 
 
-def _note_unreferenced(found, record, places, now, grace):
+def _note_unreferenced(found: Claims, record: Record, places: Places, now: float, grace: float) -> None:
     evidence = (Evidence(record.path, record.id), Evidence(places.images), Evidence(places.containers))
     if record.incomplete:
-        reason = "its making was broken off: it is on record as incomplete, and the engine removes it by itself"
+        reason = "its making or removal was cut off: it is on record as incomplete, and the engine removes it by itself"
         found.unreferenced[record.id] = reason, evidence
     elif record.created is None or now - record.created < grace:
         found.unknown[record.id] = "nothing refers to it yet, and it is so young that a pull under way may be making it"
@@ -167,8 +164,8 @@ def _note_unreferenced(found, record, places, now, grace):
         found.unreferenced[record.id] = reason, evidence
 
 
-def _refer_down(referred, records):
-    """Add to a set of layer ids all those that they stand on."""
+def _refer_down(referred: set[str], records: dict[str, Record]) -> None:
+    """Adds the layers below to a set of layer ids."""
     pending = list(referred)
     while pending:
         record = records.get(pending.pop())
@@ -177,9 +174,9 @@ def _refer_down(referred, records):
             pending.append(record.parent)
 
 
-def _layers(places, run_roots, found):
-    """The records of all layers: dict of id to :class:`Record`."""
-    records: Dict[str, Record] = {}
+def _layers(places: Places, run_roots: list[storage_conf.RunRoot], found: Claims) -> dict[str, Record]:
+    """Returns the records of all layers by id."""
+    records: dict[str, Record] = {}
     outside = [places.volatile("layers", each.path) for each in run_roots]
     for path in (*places.files("layers"), *outside):
         for entry in _entries(path, found.doubt_all):
@@ -193,12 +190,12 @@ def _layers(places, run_roots, found):
     return records
 
 
-def _is_here(places, layer):
-    """Whether a layer that a run root has on record is one of this store: other stores may have that run root too."""
+def _is_here(places: Places, layer: str) -> bool:
+    """True if a layer on record in a run root is one of this store: other stores may have that run root too."""
     return bool(layer) and "/" not in layer and os.path.isdir(os.path.join(places.home, layer))
 
 
-def _record(entry, path):
+def _record(entry: dict[str, Any], path: str) -> Record:
     flags = entry.get("flags") or {}
     return Record(
         id=_text(entry["id"]),
@@ -211,8 +208,8 @@ def _record(entry, path):
     )
 
 
-def _owners(places, run_roots, found):
-    """(owner, ids of the layers it needs itself) of every image and container."""
+def _owners(places: Places, run_roots: list[storage_conf.RunRoot], found: Claims) -> Iterator[tuple[Owner, list[str]]]:
+    """Yields every image and container, and the layers that it needs itself."""
     for path in places.files("images"):
         for entry in _entries(path, found.doubt_all):
             try:
@@ -240,12 +237,12 @@ def _owners(places, run_roots, found):
             yield Owner(CONTAINER, id, names, "unmounted", evidence=evidence), [layer] if layer else []
 
 
-def _is_mapped(entry):
-    """Whether a record of a layer or container has id mappings: then the engine gave its files away on purpose."""
+def _is_mapped(entry: dict[str, Any]) -> bool:
+    """True if the record of a layer or container has id mappings: then the engine gave its files away on purpose."""
     return bool(entry.get("uidmap") or entry.get("gidmap"))
 
 
-def _entries(path, doubt):
+def _entries(path: str, doubt: Callable[[Problem], None]) -> list[Any]:
     try:
         return json_of(path, list) or []
     except Unreadable as error:
@@ -253,8 +250,8 @@ def _entries(path, doubt):
         return []
 
 
-def _name_in(metadata):
-    """The name that Podman and CRI-O keep in a container's metadata (tuple of str)."""
+def _name_in(metadata: Any) -> tuple[str, ...]:
+    """Returns the name that Podman and CRI-O keep in a container's metadata: one or none."""
     try:
         values = json.loads(metadata)
         name = values.get("name") or values.get("container-name") or values.get("pod-name")
@@ -263,14 +260,14 @@ def _name_in(metadata):
     return (name,) if isinstance(name, str) else ()
 
 
-def _text(value):
+def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("no text")
+        raise TypeError("not a text")
     return value
 
 
-def _seconds(text):
-    """Seconds since the epoch of a time as Go writes it in JSON, such as ``2026-01-02T03:04:05.678901234Z``."""
+def _seconds(text: str | None) -> float | None:
+    """Returns the seconds since the epoch of a time as Go writes it in JSON, ``2026-01-02T03:04:05.678901234Z``."""
     match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)$", text or "")
     if match is None:
         return None
@@ -282,6 +279,6 @@ def _seconds(text):
 
 
 def other_homes(home: str) -> list[str]:
-    """Homes of the stores that layers of this one may stand on: ``imagestore`` and ``additionalimagestores``."""
+    """Returns the homes of stores that layers of this one may stand on: ``imagestore``, ``additionalimagestores``."""
     root, driver = os.path.split(os.path.realpath(home))
     return [os.path.join(store, driver) for store in storage_conf.other_stores(root)]

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What dockerd's own files say of the layers in its overlay2 home.
+"""The records of dockerd about the layers in its overlay2 home.
 
 ::
 
@@ -13,8 +13,8 @@
     <data-root>/containers/<container>/config.v2.json       name, state
     <data-root>/buildkit/                                   the build cache, see buildkit.py
 
-After moby's layer/filestore.go, image/fs.go, image/store.go and container/container.go. The engine works with what it
-has in memory and writes these files before it answers, so a killed engine's files are as true as a running one's.
+After moby's layer/filestore.go, image/fs.go, image/store.go and container/container.go. The engine works in memory and
+writes these files before it answers, so the files of a killed engine are as true as those of a running one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Set, Tuple
 
 from . import buildkit
 from .files import Unreadable, json_of, names_in, parsed, text_of
@@ -36,7 +36,7 @@ _CHAIN = re.compile(r"sha256:[0-9a-f]{64}")
 class Chain(NamedTuple):
     """A layer of the image store."""
 
-    #: Its folder's name in the home.
+    #: Its id in the home.
     layer: str
     #: Chain ID of its parent; "" for none.
     parent: str
@@ -45,12 +45,12 @@ class Chain(NamedTuple):
 
 
 class Places:
-    """Where a dockerd keeps its files.
+    """Paths of the files of a dockerd.
 
-    :param home: its overlay2 folder (str).
+    :param home: its overlay2 directory.
     """
 
-    def __init__(self, home):
+    def __init__(self, home: str) -> None:
         real = os.path.realpath(home)
         self.data_root = os.path.dirname(real)
         self.image = os.path.join(self.data_root, "image", os.path.basename(real))
@@ -62,31 +62,31 @@ class Places:
         self.containers = os.path.join(self.data_root, "containers")
 
     @property
-    def exist(self):
-        """Whether a dockerd has been at work here (bool)."""
+    def exist(self) -> bool:
+        """True if a dockerd has been at work here."""
         return os.path.isdir(os.path.join(self.image, "layerdb"))
 
-    def indexes(self):
-        """Files and folders (list of str) of which one changes when an owner comes or goes."""
+    def indexes(self) -> list[str]:
+        """Files and directories of which one changes when an owner comes or goes."""
         snapshots = os.path.join(self.data_root, buildkit.SNAPSHOTS)
         return [self.chains, self.mounts, self.configs, self.containers, self.tags, snapshots]
 
 
-def claims(home):
-    """The :class:`~.records.Claims` of the dockerd whose home this is."""
+def claims(home: str) -> Claims:
+    """Returns the claims of the dockerd whose home this is."""
     return _Reader(Places(home)).read()
 
 
 class _Reader:
-    """Reads all of a dockerd's records once, layers before what refers to them."""
+    """Reads all of a dockerd's records once, layers before those that refer to them."""
 
-    def __init__(self, places):
+    def __init__(self, places: Places) -> None:
         self._places = places
         self._claims = Claims()
         self._chains: Dict[str, Chain] = {}
-        self._referred = set()
+        self._referred: Set[str] = set()
 
-    def read(self):
+    def read(self) -> Claims:
         places, found = self._places, self._claims
         found.looked_at = tuple(Evidence(path) for path in (places.chains, places.mounts)) + (
             Evidence(os.path.join(places.data_root, buildkit.SNAPSHOTS)),
@@ -112,7 +112,7 @@ class _Reader:
 
     # Layers of the image store
 
-    def _read_chains(self):
+    def _read_chains(self) -> None:
         for name in names_in(self._places.chains):
             folder = os.path.join(self._places.chains, name)
             removing = _REMOVING.fullmatch(name)
@@ -127,7 +127,7 @@ class _Reader:
             if parent is not None:
                 self._claims.parents[chain.layer] = parent.layer
 
-    def _read_chain(self, folder, id, removing):
+    def _read_chain(self, folder: str, id: str, removing: bool) -> None:
         record = os.path.join(folder, "cache-id")
         layer = text_of(record)
         if layer is None:
@@ -141,8 +141,8 @@ class _Reader:
             return
         self._chains[id] = Chain(layer, text_of(os.path.join(folder, "parent")) or "", record)
 
-    def _refer(self, id):
-        """Take note that a chain ID and all below it are needed; returns the uppermost's :class:`Chain`, or None."""
+    def _refer(self, id: str) -> Chain | None:
+        """Notes that a chain ID and all below it are needed; returns the uppermost layer, None if it is missing."""
         top = chain = self._chains.get(id)
         while chain is not None and id not in self._referred:
             self._referred.add(id)
@@ -155,21 +155,21 @@ class _Reader:
 
     # Containers
 
-    def _read_mounts(self):
+    def _read_mounts(self) -> None:
         for name in names_in(self._places.mounts):
             try:
                 self._read_mount(name)
             except Unreadable as error:
                 self._claims.doubt_all(error.problem)
 
-    def _read_mount(self, name):
+    def _read_mount(self, name: str) -> None:
         folder = os.path.join(self._places.mounts, name)
         record = os.path.join(folder, "mount-id")
         layer = text_of(record)
         if layer is None:
-            if os.path.isdir(folder):
+            if names_in(folder):
                 raise Unreadable(record, "is missing")
-            return
+            return  # removed meanwhile, or a removal was cut off before the empty directory
         init = text_of(os.path.join(folder, "init-id"))
         parent = text_of(os.path.join(folder, "parent"))
         top = self._refer(parent) if parent else None
@@ -191,8 +191,8 @@ class _Reader:
         for each in layers:
             self._claims.unreferenced[each] = reason, evidence
 
-    def _container(self, id, mount):
-        """The owner that a container is; None where there is none of that id."""
+    def _container(self, id: str, mount: Evidence) -> Owner | None:
+        """Returns a container as an owner; None if there is none of that id."""
         folder = os.path.join(self._places.containers, id)
         config = os.path.join(folder, "config.v2.json")
         try:
@@ -200,14 +200,14 @@ class _Reader:
             if values is None:
                 if not os.path.isdir(folder):
                     return None
-                # In the making or on its way out, or that was broken off; what was made for it is its own all the same.
+                # Being made or removed, or that was cut off. Layers that were made for it are its own all the same.
                 return Owner(CONTAINER, id, (), "incomplete", evidence=(mount, Evidence(folder)))
             state = values.get("State") or {}
             name = values.get("Name")
             if not isinstance(state, dict) or not isinstance(name, str):
                 raise Unreadable(config, "has no name or no state")
         except Unreadable as error:
-            # Its folder is there, so it owns what was made for it, whatever its name.
+            # Its directory exists, so it owns the layers that were made for it, whatever its name.
             self._claims.problems.append(error.problem)
             return Owner(CONTAINER, id, (), "unreadable", evidence=(mount, Evidence(folder)))
         evidence = (Evidence(config, "Name"), Evidence(config, "State"), mount)
@@ -215,7 +215,7 @@ class _Reader:
 
     # Build cache
 
-    def _read_cache(self):
+    def _read_cache(self) -> None:
         root = self._places.data_root
         found = buildkit.snapshots(root)
         descriptions = buildkit.describe(root, self._claims.problems) if found else {}
@@ -224,15 +224,14 @@ class _Reader:
             chain = self._refer(snapshot.chain)
             for layer in {snapshot.layer, chain.layer if chain else ""} - {""}:
                 self._claims.own(layer, owner)
-                below = found.get(snapshot.parent)
-                parent = below.layer if below else ""
-                base = self._refer(snapshot.parent)
-                if parent or base:
-                    self._claims.parents.setdefault(layer, parent or base.layer)
+                below, base = found.get(snapshot.parent), self._refer(snapshot.parent)
+                parent = (below.layer if below else "") or (base.layer if base else "")
+                if parent:
+                    self._claims.parents.setdefault(layer, parent)
 
     # Images
 
-    def _read_images(self):
+    def _read_images(self) -> None:
         tags = self._read_tags()
         parents = self._image_parents()
         for name in names_in(self._places.configs):
@@ -243,7 +242,7 @@ class _Reader:
             except Unreadable as error:
                 self._claims.doubt_unreferenced(error.problem)
 
-    def _read_image(self, id, path, tags, parents):
+    def _read_image(self, id: str, path: str, tags: dict[str, dict[str, Evidence]], parents: set[str | None]) -> None:
         try:
             with open(path, "rb") as source:
                 content = source.read()
@@ -252,7 +251,7 @@ class _Reader:
         except OSError as error:
             raise Unreadable(path, "can't be read: %s" % error.strerror) from error
         if "sha256:" + hashlib.sha256(content).hexdigest() != id:
-            raise Unreadable(path, "is not what its name, a digest, says")
+            raise Unreadable(path, "does not have the digest that is its name")
         root = parsed(path, content, dict).get("rootfs") or {}
         if not isinstance(root, dict):
             raise Unreadable(path, "has no list of diff IDs")
@@ -267,8 +266,8 @@ class _Reader:
         elif diff_ids:
             self._missing_layers(id, path, diff_ids)
 
-    def _missing_layers(self, id, path, diff_ids):
-        """An image whose uppermost layer has no record: take note of those of its layers that have one."""
+    def _missing_layers(self, id: str, path: str, diff_ids: list[str]) -> None:
+        """Notes those layers that have a record, of an image whose uppermost layer has none."""
         for length in range(len(diff_ids) - 1, 0, -1):
             chain = self._refer(chain_id(path, diff_ids[:length]))
             if chain is not None:
@@ -276,27 +275,27 @@ class _Reader:
                 break
         self._claims.doubt_unrecorded(Problem(path, "names layers that the engine has no record of"))
 
-    def _read_tags(self):
-        """Tags by image: dict of image id to a dict of tag to :class:`~.records.Evidence`."""
-        found: Dict[str, Dict[str, Evidence]] = {}
+    def _read_tags(self) -> dict[str, dict[str, Evidence]]:
+        """Returns the tags of each image, with the evidence for each."""
+        found: dict[str, dict[str, Evidence]] = {}
         try:
             repositories = (json_of(self._places.tags, dict) or {}).get("Repositories") or {}
             for repository, references in repositories.items():
                 for reference, id in references.items():
                     evidence = Evidence(self._places.tags, "Repositories.%s.%s" % (repository, reference))
                     found.setdefault(id, {})[reference] = evidence
-        except Unreadable as error:  # an image without its name is an image still
+        except Unreadable as error:  # an image without its name is still an image
             self._claims.problems.append(error.problem)
         except (AttributeError, TypeError):
-            self._claims.problems.append(Problem(self._places.tags, "holds something else than is expected"))
+            self._claims.problems.append(Problem(self._places.tags, "has unexpected content"))
         return found
 
-    def _image_parents(self):
-        """Ids of the images that another one was made from (set of str)."""
-        found = set()
+    def _image_parents(self) -> set[str | None]:
+        """Returns the ids of the images that another one was made from."""
+        found: set[str | None] = set()
         try:
             names = names_in(self._places.image_metadata)
-        except Unreadable as error:  # which images are intermediate is all that is lost
+        except Unreadable as error:  # only the distinction of intermediate images is lost
             self._claims.problems.append(error.problem)
             return found
         for name in names:
@@ -307,11 +306,11 @@ class _Reader:
         return found
 
 
-def chain_id(path, diff_ids):
-    """Chain ID (str) of a list of diff IDs (OCI image-spec, config.md); "" for an image without layers.
+def chain_id(path: str, diff_ids: Any) -> str:
+    """Returns the chain ID of a list of diff IDs (OCI image-spec, config.md); "" for an image without layers.
 
     :param path: the file that has the list, for the error.
-    :raises Unreadable: it is no list of diff IDs.
+    :raises Unreadable: it is not a list of diff IDs.
     """
     if not isinstance(diff_ids, list) or not all(isinstance(each, str) and _CHAIN.fullmatch(each) for each in diff_ids):
         raise Unreadable(path, "has no list of diff IDs")
@@ -323,7 +322,7 @@ def chain_id(path, diff_ids):
 
 
 def _state(state: Dict[str, object]) -> str:
-    """A container's state as ``docker ps`` has it (moby, container/state.go)."""
+    """Returns a container's state as ``docker ps`` shows it (moby, container/state.go)."""
     for field, name in _STATES:
         if state.get(field):
             return name

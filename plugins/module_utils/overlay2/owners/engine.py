@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Is the engine of a home at work on it now? Told by the locks that it holds, without taking one.
+"""Whether the engine of a home is at work on it now: shown by the locks that it holds, without taking one.
 
 dockerd keeps its databases locked (flock) for as long as it runs; containers/storage locks its files (fcntl) while it
 changes something. ``/proc/locks`` lists both, by inode and by the process that holds them.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import NamedTuple, Optional
+from typing import Iterable, NamedTuple, Optional
 
 from ..linux import fs, kernel
 
@@ -19,22 +19,22 @@ _PLAIN = (0xEF53, 0x58465342, 0x01021994)
 
 
 class Activity(NamedTuple):
-    """What is known of an engine."""
+    """The state of an engine."""
 
-    #: It holds its locks; None where that can't be told.
+    #: It holds its locks; None if that is not known.
     running: Optional[bool]
-    #: Since when (seconds since the epoch); None where it does not run, or that can't be told.
+    #: When it started, in seconds since the epoch; None if it does not run, or that is not known.
     since: Optional[float] = None
 
 
-def dockerd_files(data_root):
-    """The databases (list of str) that a running dockerd has locked."""
+def dockerd_files(data_root: str) -> list[str]:
+    """Returns the databases that a running dockerd has locked."""
     patterns = ("buildkit/*.db", "volumes/metadata.db", "network/files/local-kv.db")
     return sorted(path for pattern in patterns for path in glob.glob(os.path.join(glob.escape(data_root), pattern)))
 
 
-def activity(files):
-    """The :class:`Activity` of an engine that keeps one of ``files`` (list of paths) locked while it works."""
+def activity(files: Iterable[str]) -> Activity:
+    """Returns the state of an engine that keeps one of ``files`` locked while it works."""
     wanted = set()
     for path in files:
         try:
@@ -52,30 +52,31 @@ def activity(files):
         # From inside a pid namespace the locks of processes outside are not listed.
         return Activity(False if kernel.in_initial_pid_namespace() else None)
     starts = [_started(process) for process in holders]
-    return Activity(True, None if None in starts else min(starts))
+    known = [start for start in starts if start is not None]
+    return Activity(True, min(known) if len(known) == len(starts) else None)
 
 
-def _name_in_table(path):
-    """How ``/proc/locks`` names a file: (device, inode), texts.
+def _name_in_table(path: str) -> tuple[str, str]:
+    """Returns how ``/proc/locks`` names a file: device and inode.
 
-    The device is "" where it may be another one there than stat(2) tells, as on btrfs: then the inode has to do.
+    The device is "" if ``/proc/locks`` may show another one than stat(2), as on btrfs: then the inode must do.
     """
     info = os.stat(path)
     device = "%02x:%02x" % (os.major(info.st_dev), os.minor(info.st_dev))
     return device if fs.magic(path) in _PLAIN else "", str(info.st_ino)
 
 
-def _holders(wanted):
-    """Other processes (set of int) that hold a lock for writing on one of some files; None where that can't be read.
+def _holders(wanted: set[tuple[str, str]]) -> set[int] | None:
+    """Returns the other processes that hold a lock for writing on one of some files; None if that can't be read.
 
-    :param wanted: the files, as :func:`_name_in_table` names them (set).
+    :param wanted: the files, as :func:`_name_in_table` names them.
     """
     try:
         with open("/proc/locks", encoding="ascii", errors="replace") as table:
             lines = table.read().splitlines()
     except OSError:
         return None
-    found = set()
+    found: set[int] = set()
     for line in lines:
         fields = line.split()
         if "->" in fields or len(fields) < 6 or fields[3] != "WRITE":
@@ -86,8 +87,8 @@ def _holders(wanted):
     return found - {os.getpid()}
 
 
-def _started(process):
-    """When a process started (seconds since the epoch), None where that can't be told; proc_pid_stat(5), field 22."""
+def _started(process: int) -> float | None:
+    """Returns when a process started, in seconds since the epoch; None if not known. proc_pid_stat(5), field 22."""
     try:
         with open("/proc/%d/stat" % process, "rb") as source:
             ticks = int(source.read().rpartition(b") ")[2].split()[19])

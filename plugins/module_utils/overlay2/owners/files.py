@@ -1,19 +1,22 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Reading an engine's small records, each of which may be missing, half written, or none of our business to read."""
+"""Reads an engine's small records, each of which may be missing, half written, or closed to this user."""
 
 from __future__ import annotations
 
 import json
 import os
 import stat
+from typing import TypeVar
 
 from ..errors import printable
 from .records import Problem
 
+_T = TypeVar("_T")
+
 
 class Unreadable(Exception):
-    """A record can't be understood; ``problem`` is the :class:`~.records.Problem`."""
+    """A record can't be understood; ``problem`` says which, and why."""
 
     def __init__(self, path: str, message: str) -> None:
         self.problem = Problem(printable(path), message)
@@ -21,7 +24,7 @@ class Unreadable(Exception):
 
 
 def content_of(path: str) -> bytes | None:
-    """Content of a small file, None if it is missing. A pipe or a device in its place does not hold the reader up.
+    """Returns the content of a small file; None if it is missing. A pipe or device in its place does not block.
 
     :raises Unreadable: it can't be read, or is not a regular file.
     """
@@ -40,10 +43,10 @@ def content_of(path: str) -> bytes | None:
             raise Unreadable(path, "can't be read: %s" % error.strerror) from error
 
 
-def text_of(path):
-    """What a small file says (str, stripped); None where it is missing.
+def text_of(path: str) -> str | None:
+    """Returns the text of a small file, stripped; None if it is missing.
 
-    :raises Unreadable: it is empty, no text, or can't be read.
+    :raises Unreadable: it is empty, not a text, or can't be read.
     """
     content = content_of(path)
     if content is None:
@@ -57,11 +60,11 @@ def text_of(path):
     return text
 
 
-def json_of(path, kind):
-    """What a JSON file holds; None where it is missing.
+def json_of(path: str, kind: type[_T]) -> _T | None:
+    """Returns the content of a JSON file; None if it is missing.
 
-    :param kind: the type it must be: dict or list.
-    :raises Unreadable: it is something else, or can't be read.
+    :param kind: its type: dict or list.
+    :raises Unreadable: it is of another type, or can't be read.
     """
     content = content_of(path)
     if content is None:
@@ -69,22 +72,22 @@ def json_of(path, kind):
     return parsed(path, content, kind)
 
 
-def parsed(path, content, kind):
-    """JSON ``content`` (bytes) of the file at ``path``.
+def parsed(path: str, content: bytes, kind: type[_T]) -> _T:
+    """Returns the JSON ``content`` of the file at ``path``.
 
-    :raises Unreadable: it is no JSON, or of another type than ``kind``.
+    :raises Unreadable: it is not JSON, or of another type than ``kind``.
     """
     try:
         value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Unreadable(path, "is no JSON" if content else "is empty") from error
+        raise Unreadable(path, "is not JSON" if content else "is empty") from error
     if not isinstance(value, kind):
-        raise Unreadable(path, "holds something else than is expected")
+        raise Unreadable(path, "has unexpected content")
     return value
 
 
-def names_in(path):
-    """Names in a folder (list of str, sorted); none where it is missing.
+def names_in(path: str) -> list[str]:
+    """Returns the names in a directory, sorted; none if it is missing.
 
     :raises Unreadable: it can't be listed.
     """

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which layers of a home the kernel has in use: by whatever mount, in whatever mount namespace.
+"""Which layers the kernel has in use, in whatever mount namespace: overlays made of them, and mounts on or of them.
 
-A layer is in use as an upper or lower folder of an overlay, wherever that is mounted; by what is mounted in its folder;
-and by a bind mount of something in it. What overlayfs tells of its folders (``lowerdir=``, ``upperdir=``) is the path
-they were mounted by: a layer's folder or its name in ``l/``, absolute or relative to the home.
+A bind mount shows the path within its file system (the root field of mountinfo). An overlay shows its directories
+(``lowerdir=``, ``upperdir=``) by the paths that it was mounted with: a layer's directory or a link to it, absolute or
+relative to the home.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import errno
 import os
 import re
-from typing import Dict, NamedTuple, Tuple
+from types import MappingProxyType
+from typing import Dict, Iterable, Iterator, Mapping, NamedTuple, Tuple
 
-from ..home.layout import DIFF, LINK_DIR
+from ..home.reading import LayerReader
 from ..linux import kernel, mountinfo
 from .records import Evidence
 
-#: overlayfs puts a backslash before what would end a name.
+#: overlayfs puts a backslash before a character that would end a name.
 _BETWEEN_LOWERS = re.compile(r"(?<!\\):+")
 _ESCAPED = re.compile(r"\\(.)")
 _NAMESPACE = re.compile(r"mnt:\[(\d+)\]")
@@ -26,7 +27,7 @@ _FOLDER_OPTIONS = ("lowerdir", "upperdir", "workdir", "lowerdir+", "datadir+")
 
 
 class Uses(NamedTuple):
-    """What is mounted of a home."""
+    """The mounts that use a home's layers."""
 
     #: Layer id to where that is written: a mount table and the mount point.
     layers: Dict[str, Tuple[Evidence, ...]]
@@ -34,14 +35,15 @@ class Uses(NamedTuple):
     hidden: Tuple[Tuple[str, str], ...]
 
 
-def uses(home, ids, links):
-    """The :class:`Uses` of a home's layers.
+def uses(reader: LayerReader, ids: Iterable[str], links: Mapping[str, str] = MappingProxyType({})) -> Uses:
+    """Returns the mounts that use layers of a home.
 
-    :param ids: ids of the layers that are asked for (iterable of str).
-    :param links: names in ``l/`` to layer ids (dict); None for one that leads to no layer.
+    :param ids: the layers that are asked for.
+    :param links: names by which chains refer to layers, to their ids, in case that the links themselves are lost.
     """
-    finder = _Finder(os.path.realpath(home), frozenset(ids), links)
-    hidden, seen = [], set()
+    finder = _Finder(reader, frozenset(ids), links)
+    hidden: list[tuple[str, str]] = []
+    seen: set[int] = set()
     for process in ["self", *_processes(seen)]:
         table = "/proc/%s/mountinfo" % process
         try:
@@ -55,13 +57,13 @@ def uses(home, ids, links):
     return Uses({layer: tuple(found) for layer, found in finder.found.items()}, tuple(hidden))
 
 
-def _processes(seen):
-    """A thread of each mount namespace but this one, and those of which the namespace can't be told.
+def _processes(seen: set[int]) -> Iterator[str]:
+    """Yields a thread of each mount namespace but this one, and all threads whose namespace is not known.
 
     Threads, not processes: dockerd unpacks archives in a thread with a mount namespace of its own.
 
-    :param seen: a set that the namespaces' inodes are added to.
-    :returns: iterator of their folders below ``/proc`` (str), as ``123/task/456``.
+    :param seen: gets the namespaces' inodes.
+    :returns: directories below ``/proc``, as ``123/task/456``.
     """
     seen.add(kernel.mount_namespace())
     for process in filter(str.isdigit, os.listdir("/proc")):
@@ -86,19 +88,22 @@ def _processes(seen):
 class _Finder:
     """Goes through mount tables for one home."""
 
-    def __init__(self, home, ids, links):
-        self._home = home
+    def __init__(self, reader: LayerReader, ids: frozenset[str], links: Mapping[str, str]) -> None:
+        self._reader = reader
+        self._home = os.path.realpath(reader.path)
         self._ids = ids
         self._links = links
-        self._inside = _where(home)
-        #: Tables that were looked at: processes of one namespace have the same.
-        self._seen = set()
-        self.found: Dict[str, list] = {}
+        self._inside = _where(self._home)
+        #: Paths below the home to the layers that they belong to: mounts name the same ones again and again.
+        self._known: dict[str, str | None] = {}
+        #: Contents of the tables that were read: processes of one namespace have the same.
+        self._seen: set[bytes] = set()
+        self.found: dict[str, list[Evidence]] = {}
         #: Mount namespaces that a bind mount keeps, as snapd's: inode to mount point.
-        self.kept_namespaces: Dict[int, str] = {}
+        self.kept_namespaces: dict[int, str] = {}
 
-    def read(self, table):
-        """Take note of what one mount table has in use."""
+    def read(self, table: str) -> None:
+        """Notes the layers that one mount table has in use."""
         home = os.fsencode(self._home)
         marks = [b" - overlay ", b" - nsfs "]
         if b"\\" not in home and not set(home) & set(b" \t\n"):
@@ -114,7 +119,7 @@ class _Finder:
             if line and any(mark in line for mark in marks):
                 self._note(mountinfo.parse(line), table)
 
-    def _note(self, entry, table):
+    def _note(self, entry: mountinfo.MountEntry, table: str) -> None:
         kept = _NAMESPACE.fullmatch(entry.root) if entry.fs_type == "nsfs" else None
         if kept is not None:
             self.kept_namespaces[int(kept.group(1))] = entry.mount_point
@@ -124,8 +129,8 @@ class _Finder:
             if evidence not in known:
                 known.append(evidence)
 
-    def _layers_of(self, entry, root):
-        """Ids of the layers that a mount uses."""
+    def _layers_of(self, entry: mountinfo.MountEntry, root: str) -> Iterator[str]:
+        """Yields the ids of the layers that a mount uses."""
         yield from self._layer_at(entry.mount_point, self._home)
         if entry.fs_type == "overlay":
             for option in entry.super_options:
@@ -136,36 +141,39 @@ class _Finder:
         elif self._inside and entry.device == self._inside[0]:
             yield from self._layer_at(entry.root, self._inside[1])
 
-    def _layer_of_folder(self, folder, root):
-        """Id of the layer that an overlay's folder is: one or none."""
+    def _layer_of_folder(self, folder: str, root: str) -> Iterator[str]:
+        """Yields the id of the layer that a directory of an overlay belongs to: one or none."""
         if not folder.startswith("/"):
             yield from self._named(folder)
             return
         found = list(self._layer_at(folder, self._home))
         yield from found or self._by_another_path(folder, root)
 
-    def _layer_at(self, path, home):
+    def _layer_at(self, path: str, home: str) -> Iterator[str]:
         if path.startswith(home.rstrip("/") + "/"):
             yield from self._named(path[len(home.rstrip("/")) + 1 :])
 
-    def _named(self, path):
-        """Id of the layer that a path relative to the home is in: one or none."""
-        first, _slash, rest = path.partition("/")
-        if first == LINK_DIR:
-            first = self._links.get(rest.partition("/")[0])
-        if first in self._ids:
-            yield first
+    def _named(self, path: str) -> Iterator[str]:
+        """Yields the id of the layer that a path relative to the home belongs to: one or none."""
+        if path not in self._known:
+            layer = self._reader.layer_at(path)
+            if layer not in self._ids:
+                layer = self._links.get(path.partition("/")[2].partition("/")[0])
+            self._known[path] = layer if layer in self._ids else None
+        layer = self._known[path]
+        if layer is not None:
+            yield layer
 
-    def _by_another_path(self, folder, root):
-        """The same of a folder that is not below the home by its path: through a link, or in another mount namespace.
+    def _by_another_path(self, folder: str, root: str) -> Iterator[str]:
+        """The same for a directory whose path is not below the home: a link leads there, or another mount namespace.
 
-        :param root: root folder of a process in the mount's namespace (str).
+        :param root: root directory of a process in the mount's namespace.
         """
-        above, _slash, last = folder.rpartition("/")
-        parent = os.path.basename(above)
-        layer, last = (self._links.get(last), DIFF) if parent == LINK_DIR else (parent, last)
+        layer = next(self._named("/".join(folder.rsplit("/", 2)[-2:])), None)
+        if layer is None:
+            return
         try:
-            ours = os.stat(os.path.join(self._home, layer or "", last))
+            ours = os.stat(self._reader.upper_dir(layer))
         except (OSError, ValueError):
             return
         for place in (root + folder, folder):
@@ -174,14 +182,13 @@ class _Finder:
                     return
                 break
             except (OSError, ValueError):
-                continue  # the mount is older than this root; if no root shows the folder, it may well be ours
-        if layer in self._ids:
-            yield layer
+                continue  # the mount is older than this root; if no root shows the directory, it may well be ours
+        yield layer
 
 
-def _where(home):
-    """(device, path) of the home within its own file system, as a bind mount would name it; None where unknown."""
-    best = None
+def _where(home: str) -> tuple[str, str] | None:
+    """Returns (device, path) of the home within its own file system, as a bind mount names it; None if not known."""
+    best: tuple[str, mountinfo.MountEntry] | None = None
     for entry in mountinfo.mounts():
         point = entry.mount_point.rstrip("/") + "/"
         if (home + "/").startswith(point) and (best is None or len(point) >= len(best[0])):

@@ -1,14 +1,15 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""From what the records claim and what the kernel has mounted to one answer for each layer folder of a home."""
+"""From an engine's records and the kernel's mounts to one answer for each layer of a home."""
 
 from __future__ import annotations
 
 import os
 import time
+from typing import Iterable, Mapping, NamedTuple, Tuple
 
-from ..errors import Overlay2Error
-from ..home.layout import LINK, LINK_DIR, is_link_name
+from ..home.opening import Home, Opened, home_of
+from ..home.reading import Layer
 from . import collection, containers_storage, dockerd, engine, mounted
 from .files import Unreadable
 from .records import (
@@ -38,39 +39,51 @@ _PAUSE = 0.02
 DOCKERD, CONTAINERS_STORAGE, OVERLAY2 = "dockerd", "containers-storage", "overlay2"
 
 
-def resolve(driver, grace=GRACE):
-    """Whose each layer of a home is: a :class:`~.records.Report`.
+def resolve(opened: Home | Opened, grace: float = GRACE) -> Report:
+    """Returns whose each layer of a home is.
 
-    :param driver: a :class:`~..driver.Driver` of the home; one opened for reading will do.
-    :param grace: seconds (number), see :data:`GRACE`.
-    :raises OSError: the home can't be listed.
+    :param opened: the home, or a driver of it; one opened for reading will do.
+    :param grace: seconds, see :data:`GRACE`.
+    :raises OSError: the home cannot be listed.
     """
-    return _Resolver(driver, grace).report()
+    return _Resolver(home_of(opened), grace).report()
 
 
-def engine_of(home):
-    """Whose home it is (str), as in :class:`~.records.Report`."""
-    return _find_engine(home)[0]
+def engine_of(path: str) -> str:
+    """Returns the engine of the home at ``path``, as :attr:`.records.Report.engine` has it."""
+    return _find_engine(path).name
+
+
+class _Engine(NamedTuple):
+    """The engine that works on a home, by the records beside it."""
+
+    name: str
+    #: The directory of its records.
+    root: str = ""
+    #: What changes when an owner comes or goes.
+    indexes: Tuple[str, ...] = ()
+    #: Files that it keeps locked while it works.
+    locks: Tuple[str, ...] = ()
 
 
 class _Resolver:
     """Finds the owners of one home's layers."""
 
-    def __init__(self, driver, grace):
-        self._driver = driver
+    def __init__(self, home: Home, grace: float) -> None:
+        self._home = home
         self._grace = grace
         self._now = time.time()
-        self._store = driver.opened.store
-        self._engine, self._root, self._indexes, self._locks = _find_engine(driver.home)
+        self._engine = _find_engine(home.path)
 
-    def report(self):
-        # Folders first: what is made meanwhile and has no record yet is then not asked for.
-        ids = self._store.ids()
-        self._links = _Links(self._store, ids)
-        claims, activity = self._settled()
-        uses = mounted.uses(self._driver.home, ids, self._links.names)
+    def report(self) -> Report:
+        # Layers first: one that is made meanwhile, and has no record yet, is then not asked for.
+        layers = {layer.id: layer for layer in self._home.store.layers()}
+        ids, store = list(layers), self._home.store
+        self._chains = _Chains(layers)
+        claims, activity = self._stable_claims()
+        uses = mounted.uses(store, ids, self._chains.links)
         self._claim_ours(claims, ids)
-        self._claim_mounts(claims, uses)
+        _claim_mounts(claims, uses)
         owners, doubts = self._spread(claims, ids)
         answers = {}
         for layer in ids:
@@ -78,64 +91,61 @@ class _Resolver:
                 answers[layer] = _owned(layer, owners[layer])
                 continue
             answer = self._unowned(layer, claims, doubts, activity, bool(uses.hidden))
-            if answer.kind != UNOWNED or self._store.exists(layer):
+            if answer.kind != UNOWNED or store.exists(layer):
                 answers[layer] = answer
         self._doubt_those_below(answers, claims)
-        problems = tuple(dict.fromkeys(claims.problems))
         missing = {layer: _owned(layer, claimed).reason for layer, claimed in owners.items() if layer not in answers}
-        missing = {layer: reason for layer, reason in sorted(missing.items()) if not self._store.exists(layer)}
-        unseen = tuple(Problem(path, why) for path, why in uses.hidden)
         return Report(
-            self._driver.home,
-            self._engine,
-            self._root,
-            activity.running,
-            answers,
-            problems,
-            missing,
-            unseen,
-            claims.parents,
-            uses.layers,
-            frozenset(claims.id_mapped),
-            claims.parents_elsewhere,
-            frozenset(claims.unfinished),
+            home=self._home.path,
+            engine=self._engine.name,
+            root=self._engine.root,
+            running=activity.running,
+            layers=answers,
+            problems=tuple(dict.fromkeys(claims.problems)),
+            missing={layer: reason for layer, reason in sorted(missing.items()) if not store.exists(layer)},
+            unseen=tuple(Problem(path, why) for path, why in uses.hidden),
+            parents=claims.parents,
+            in_use=uses.layers,
+            id_mapped=frozenset(claims.id_mapped),
+            parents_elsewhere=claims.parents_elsewhere,
+            unfinished=frozenset(claims.unfinished),
         )
 
-    def _settled(self):
-        """The engine's claims, read while none of its indexes changed, and its :class:`~.engine.Activity`."""
+    def _stable_claims(self) -> tuple[Claims, engine.Activity]:
+        """Returns the engine's claims, read while none of its indexes changed, and whether it is at work."""
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_PAUSE)
-            before = [_signature(path) for path in self._indexes]
+            before = [_signature(path) for path in self._engine.indexes]
             claims = self._read_claims()
-            activity = engine.activity(self._locks)
-            # A record of an engine at work that can't be read may be half written.
-            settled = not (claims.problems and activity.running) or attempt == _TRIES - 1
-            if settled and before == [_signature(path) for path in self._indexes]:
+            activity = engine.activity(self._engine.locks)
+            # A record that can't be read may be half written, if its engine is at work.
+            is_stable = not (claims.problems and activity.running) or attempt == _TRIES - 1
+            if is_stable and before == [_signature(path) for path in self._engine.indexes]:
                 return claims, activity
         claims.unrecorded_doubt = claims.unreferenced_doubt = "the engine's records changed each time they were read"
         return claims, activity
 
-    def _read_claims(self):
-        if self._engine == DOCKERD:
-            found = dockerd.claims(self._driver.home)
-            others = containers_storage.Places(self._driver.home)
+    def _read_claims(self) -> Claims:
+        path = self._home.path
+        if self._engine.name == CONTAINERS_STORAGE:
+            return containers_storage.claims(path, self._now, self._grace)
+        if self._engine.name == DOCKERD:
+            claims = dockerd.claims(path)
+            others = containers_storage.Places(path)
             if others.exist:
-                found.doubt_records("containers/storage has its own, in %s" % others.layers)
-            return found
-        if self._engine == CONTAINERS_STORAGE:
-            return containers_storage.claims(self._driver.home, self._now, self._grace)
+                claims.doubt_records("containers/storage has its own, in %s" % others.layers)
+            return claims
         claims = Claims()
-        claims.unrecorded_doubt = "no engine's records are beside the home that could tell whose it is"
+        claims.unrecorded_doubt = "there are no records of an engine beside the home"
         return claims
 
-    # What owns a layer itself
+    # Owners of a layer itself
 
-    def _claim_ours(self, claims, ids):
-        holders = self._driver.opened.runtime.holders_dir
+    def _claim_ours(self, claims: Claims, ids: Iterable[str]) -> None:
         for layer in ids:
             try:
-                owner = collection.owner_of(self._driver, self._store, layer, holders)
+                owner = collection.owner_of(self._home, layer)
             except Unreadable as error:
                 claims.problems.append(error.problem)
                 claims.unknown.setdefault(layer, "its own record can't be read: %s" % (error.problem,))
@@ -143,75 +153,62 @@ class _Resolver:
             if owner is not None:
                 claims.own(layer, owner)
 
-    def _claim_mounts(self, claims, uses):
-        """Hold the claims against what the kernel has mounted, which knows better than a file of a killed engine."""
-        mounted_ids = set()
-        for layer, evidence in uses.layers.items():
-            known = claims.owners.get(layer, [])
-            mounted_ids.update(owner.id for owner in known)
-            claims.owners[layer] = [owner._replace(evidence=owner.evidence + evidence[:1]) for owner in known]
-            if not known:
-                claims.own(layer, Owner(MOUNT, layer, (evidence[0].field,), "mounted", evidence=evidence))
-        for owners in claims.owners.values():
-            owners[:] = [
-                owner._replace(state=_true_state(owner.state, owner.id in mounted_ids))
-                if owner.kind == CONTAINER
-                else owner
-                for owner in owners
-            ]
+    # Owners of the layers below
 
-    # What owns those below
-
-    def _spread(self, claims, ids):
-        """Owners by layer with those of the layers above, and why what has none may be owned all the same (dict)."""
+    def _spread(self, claims: Claims, ids: Iterable[str]) -> tuple[dict[str, list[Owner]], dict[str, str]]:
+        """Returns the owners of each layer and of those above it, and why one without any may have one after all."""
         everybody = set(ids)
         found = {layer: list(owners) for layer, owners in claims.owners.items()}
-        doubts = {}
+        doubts: dict[str, str] = {}
         for layer in list(found):
             inherited = [owner._replace(direct=False) for owner in found[layer] if owner.direct]
             for below in self._below(layer, claims, everybody, doubts):
                 found.setdefault(below, []).extend(inherited)
         return found, doubts
 
-    def _doubt_those_below(self, answers, claims):
-        """What a layer of unknown owners stands on is not garbage: a pull may be building on a layer left over."""
+    def _doubt_those_below(self, answers: dict[str, Ownership], claims: Claims) -> None:
+        """A layer below one of unknown owners is not garbage: a pull may be building on a left-over layer."""
         everybody = set(answers)
         pending = [layer for layer, answer in answers.items() if answer.kind == UNKNOWN]
         while pending:
-            layer, doubts = pending.pop(), {}
+            layer = pending.pop()
+            doubts: dict[str, str] = {}
             for below in self._below(layer, claims, everybody, doubts):
-                doubts[below] = "layer %s stands on it, and whose that is can't be told" % layer
+                doubts[below] = "layer %s stands on it, and the owner of that one is not known" % layer
             for below, reason in doubts.items():
                 if below in answers and answers[below].kind == UNOWNED:
                     answers[below] = Ownership(below, UNKNOWN, certainty=NONE, reason=reason)
                     pending.append(below)
 
-    def _below(self, layer, claims, everybody, doubts):
-        """Ids of the layers that one stands on, by its own files and by the engine's; what can't be told is a doubt."""
-        chain, lost = self._links.chain(layer)
-        below = set(chain)
-        parent, seen = claims.parents.get(layer), set()
-        while parent and parent not in seen:
-            seen.add(parent)
+    def _below(self, layer: str, claims: Claims, everybody: set[str], doubts: dict[str, str]) -> set[str]:
+        """Returns the layers that one stands on, by its own files and by the engine's; adds to ``doubts``."""
+        chain, lost = self._chains.below(layer)
+        parents: set[str] = set()
+        parent = claims.parents.get(layer)
+        while parent and parent not in parents:
+            parents.add(parent)
             parent = claims.parents.get(parent)
-        below |= seen
-        if lost and not seen:
-            suspects = everybody if lost == "all" else self._links.nameless
+        below = set(chain) | parents
+        if lost and not parents:
+            suspects = everybody if lost == "all" else self._chains.nameless
             reason = "the lower chain of layer %s can't be read, and it may be part of it" % layer
             for suspect in suspects - below - {layer}:
                 doubts.setdefault(suspect, reason)
         return below & everybody
 
-    # What nobody owns
+    # Layers without owners
 
-    def _unowned(self, layer, claims, doubts, activity, half_blind):
+    def _unowned(
+        self, layer: str, claims: Claims, doubts: Mapping[str, str], activity: engine.Activity, half_blind: bool
+    ) -> Ownership:
+        """:param half_blind: not every mount namespace could be looked into."""
         unreferenced = claims.unreferenced.get(layer)
         doubt = doubts.get(layer) or claims.unknown.get(layer)
         if not doubt:
             doubt = claims.unreferenced_doubt if unreferenced else claims.unrecorded_doubt
         if doubt:
             return Ownership(layer, UNKNOWN, certainty=NONE, reason=doubt)
-        # What is older than the engine's start, or than anything takes to make, is not in the making.
+        # A layer that is older than the engine's start, or than any pull can last, is not being made now.
         if activity.running and not self._older_than(layer, max(activity.since or 0, self._now - self._grace)):
             reason = "no record names it, but the engine is running and may be making it"
             return Ownership(layer, UNKNOWN, certainty=NONE, reason=reason, evidence=claims.looked_at)
@@ -221,56 +218,64 @@ class _Resolver:
             certainty = LIKELY
         return Ownership(layer, UNOWNED, certainty=certainty, reason=reason, evidence=evidence)
 
-    def _older_than(self, layer, moment):
-        """Whether a layer was made before a moment (seconds since the epoch), by its ``link`` that nobody rewrites."""
-        try:
-            return os.lstat(self._store.at(layer, LINK)).st_mtime < moment - 1
-        except OSError:
-            return False
+    def _older_than(self, layer: str, moment: float) -> bool:
+        """True if a layer was made before a moment, in seconds since the epoch."""
+        created = self._home.store.created(layer)
+        return created is not None and created < moment - 1
 
 
-class _Links:
-    """Who goes by which name in ``l/``, by the links and by the layers' own ``link`` files: either may be lost."""
+class _Chains:
+    """The chains of all layers of a home. A name by which they refer to a layer may lead nowhere."""
 
-    def __init__(self, store, ids):
-        self._store = store
-        self.names = dict(store.links())
-        named = {layer for layer in self.names.values() if layer}
-        self.nameless = set()
-        for layer in ids:
-            try:
-                name = os.fsdecode(store.files(layer).content(LINK) or b"")
-            except Overlay2Error:
-                name = ""
-            if is_link_name(name) and not self.names.get(name):
-                self.names[name] = layer
-                named.add(layer)
-            if layer not in named:
-                self.nameless.add(layer)
+    def __init__(self, layers: Mapping[str, Layer]) -> None:
+        self._layers = layers
+        claimed: dict[str, list[str]] = {}
+        for layer in layers.values():
+            claimed.setdefault(layer.link, []).append(layer.id)
+        #: The layers by the names that they give themselves.
+        self.links = {name: ids[0] for name, ids in claimed.items() if name and len(ids) == 1}
+        #: Layers that a lost name may have been.
+        self.nameless = set(layers) - set(self.links.values())
 
-    def chain(self, layer):
-        """(ids of the lower layers, what of them is lost): "" nothing, ``some`` names lead nowhere, ``all`` of it."""
-        try:
-            links = self._store.files(layer).lower_links
-        except Overlay2Error:
+    def below(self, layer_id: str) -> tuple[list[str], str]:
+        """Returns the known layers of a chain, and how much of it is lost: "", ``some``, or ``all``."""
+        layer = self._layers.get(layer_id)
+        if layer is None:
+            return [], ""
+        if layer.parent is None and not layer.lower:
             return [], "all"
-        found = [self.names.get(link[len(LINK_DIR) + 1 :]) for link in links]
-        return [layer for layer in found if layer], "" if all(found) else "some"
+        found = [each if each in self._layers else self.links.get(os.path.basename(each)) for each in layer.lower]
+        return [each for each in found if each], "" if all(found) else "some"
 
 
-def _true_state(state, is_mounted):
-    """A container's state: one that is on record as running and mounted nowhere was cut off with its engine, or host.
+def _claim_mounts(claims: Claims, uses: mounted.Uses) -> None:
+    """Compares the claims with the kernel's mounts, which are true where the files of a killed engine are not."""
+    mounted_ids: set[str] = set()
+    for layer, evidence in uses.layers.items():
+        known = claims.owners.get(layer, [])
+        mounted_ids.update(owner.id for owner in known)
+        claims.owners[layer] = [owner._replace(evidence=owner.evidence + evidence[:1]) for owner in known]
+        if not known:
+            claims.own(layer, Owner(MOUNT, layer, (evidence[0].field,), "mounted", evidence=evidence))
+    for owners in claims.owners.values():
+        for place, owner in enumerate(owners):
+            if owner.kind == CONTAINER:
+                owners[place] = owner._replace(state=_true_state(owner.state, owner.id in mounted_ids))
 
-    containers/storage writes no state down; there it is only whether the container is mounted.
+
+def _true_state(state: str, is_mounted: bool) -> str:
+    """Returns a container's state. One on record as running that is not mounted was cut off with its engine or host.
+
+    containers/storage records no state; there it is only whether the container is mounted.
     """
     if is_mounted:
         return "mounted" if state == "unmounted" else state
     return "exited" if state in ("running", "paused") else state
 
 
-def _owned(layer, owners):
-    """The answer for a layer with owners: each once, the strongest first, direct ones before others."""
-    unique = {}
+def _owned(layer: str, owners: Iterable[Owner]) -> Ownership:
+    """Returns the answer for a layer with owners: each once, the strongest first, direct ones before others."""
+    unique: dict[tuple[str, str], Owner] = {}
     for owner in owners:
         known = unique.get((owner.kind, owner.id))
         if known is None or (owner.direct and not known.direct):
@@ -286,12 +291,12 @@ def _owned(layer, owners):
 _STATES = {"running": 0, "paused": 0, "restarting": 0, "mounted": 0, "tagged": 0, "intermediate": 2}
 
 
-def _strength(owner):
+def _strength(owner: Owner) -> tuple[int, int, bool, tuple[str, ...], str]:
     return KINDS.index(owner.kind), _STATES.get(owner.state, 1), not owner.direct, owner.names, owner.id
 
 
-def _signature(path):
-    """What changes of a file or folder when somebody writes to it; None where it is missing."""
+def _signature(path: str) -> tuple[int, int, int] | None:
+    """Returns what changes of a file or directory when somebody writes to it; None if it is missing."""
     try:
         info = os.stat(path)
     except OSError:
@@ -299,14 +304,12 @@ def _signature(path):
     return info.st_ino, info.st_mtime_ns, info.st_size
 
 
-def _find_engine(home):
-    """(engine, folder of its records, what changes when an owner comes or goes, files it locks at work)."""
-    docker = dockerd.Places(home)
+def _find_engine(path: str) -> _Engine:
+    docker = dockerd.Places(path)
     if docker.exist:
-        return DOCKERD, docker.data_root, docker.indexes(), engine.dockerd_files(docker.data_root)
-    containers = containers_storage.Places(home)
+        locks = engine.dockerd_files(docker.data_root)
+        return _Engine(DOCKERD, docker.data_root, tuple(docker.indexes()), tuple(locks))
+    containers = containers_storage.Places(path)
     if containers.exist:
-        return CONTAINERS_STORAGE, containers.root, containers.indexes(), containers.locks
-    if collection.has_been_here(home):
-        return OVERLAY2, home, [], []
-    return "", "", [], []
+        return _Engine(CONTAINERS_STORAGE, containers.root, tuple(containers.indexes()), tuple(containers.locks))
+    return _Engine(OVERLAY2, path) if collection.has_been_here(path) else _Engine("")

@@ -9,6 +9,12 @@ import json
 
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune, repair
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.health.states import (
+    NOTHING,
+    DirectoryState,
+    FileState,
+    LinkState,
+)
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.owners import Evidence
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_prune import candidate_record, limited
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_repair import difference, repair_record
@@ -37,12 +43,19 @@ def test_records_are_json():
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [("", "link -> ../web/diff"), ("file 0644: ", "file 0644: X"), ("link -> ../x/diff", "")]
-)
-def test_a_step_is_a_difference_of_lines(before, after):
-    step = repair.Repair("code", "web", "/home/l/\udcff", "change", before, after)
+    ("before", "after", "action", "lines"),
+    [
+        (NOTHING, LinkState("../web/diff"), "make", ("", "link -> ../web/diff\n")),
+        (FileState(b""), FileState(b"X"), "change", ("file 0644: \n", "file 0644: X\n")),
+        (LinkState("../x/diff"), NOTHING, "remove", ("link -> ../x/diff\n", "")),
+        (DirectoryState(0o777, 0, 5), DirectoryState(0o700, 1, 5, is_empty=False), "change",
+         ("folder 0777 0:5, empty\n", "folder 0700 1:5\n")),
+    ],
+)  # fmt: skip
+def test_a_step_is_a_difference_of_lines(before, after, action, lines):
+    step = repair.Repair("code", "web", "/home/l/\udcff", before, after)
     told = difference(step)
-    assert told["before"] == (before and before + "\n")
-    assert told["after"] == (after and after + "\n")
+    assert (told["before"], told["after"]) == lines
+    assert repair_record(step)["action"] == action
     json.dumps(told).encode("utf-8")
     json.dumps(repair_record(step)).encode("utf-8")

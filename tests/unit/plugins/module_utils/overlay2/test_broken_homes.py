@@ -363,4 +363,4 @@ def test_what_changed_since_the_plan_stays(real_tmp):
         target.write("somebody was faster")
     assert repair.perform(reading(made), planned) == []
     planned = repair.plan(reading(made))
-    assert [step.after for step in planned] == ["file 0644: " + link]
+    assert [str(step.after) for step in planned] == ["file 0644: " + link]

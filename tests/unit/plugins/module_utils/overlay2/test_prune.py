@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from overlay2 import Driver, health, owners, prune
 from overlay2.errors import EngineRunning
-from support import engines
+from support import engines, steps
 from support.locking import locked
 
 
@@ -89,7 +89,7 @@ def test_an_engine_that_can_not_be_told_to_be_stopped_is_refused(docker):
     for path in (("buildkit", "snapshots.db"), ("buildkit", "metadata_v2.db"), ("volumes", "metadata.db")):
         os.unlink(docker.beside(*path))
     assert prune.plan(reading(docker)).candidates == ()
-    with pytest.raises(EngineRunning, match="no file"):
+    with pytest.raises(EngineRunning, match="none of its lock files was found"):
         prune.perform(reading(docker), planned, foreign=True)
 
 
@@ -109,6 +109,26 @@ def test_what_is_mounted_since_the_plan_stays(docker, real_tmp):
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(real_tmp / "target")], check=True)
     assert names(docker, prune.perform(reading(docker), planned, foreign=True)) == ["orphan"]
     assert os.listdir(docker.path("lost", "diff"))
+
+
+@pytest.mark.root
+def test_a_mount_namespace_that_comes_up_meanwhile_and_can_not_be_seen(docker, real_tmp):
+    """Nobody can tell what is mounted there: what was certain before the locks were taken no longer is."""
+    keeper = real_tmp / "kept"
+    keeper.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(keeper)], check=True)
+    subprocess.run(["mount", "--make-private", str(keeper)], check=True)
+    (keeper / "mnt").touch()
+
+    def unshare():
+        subprocess.run(["unshare", f"--mount={keeper / 'mnt'}", "true"], check=True)
+
+    planned = prune.plan(reading(docker))
+    with steps.Once("layer_lock", unshare) as once:
+        assert prune.perform(reading(docker), planned, foreign=True) == []
+    assert once.happened
+    subprocess.run(["umount", str(keeper / "mnt")], check=True)
+    assert prune.perform(reading(docker), planned, foreign=True) == list(planned.candidates)
 
 
 def test_the_record_of_a_container_stays_with_a_layer_of_its(docker):
