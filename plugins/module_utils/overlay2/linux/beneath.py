@@ -42,6 +42,9 @@ _WALK_INSTEAD = frozenset((errno.ENOSYS, errno.EPERM, errno.EXDEV, errno.EAGAIN)
 _NOT_A_FOLDER = frozenset((errno.ENOTDIR, errno.ELOOP))
 _MAKEABLE = frozenset((errno.ENOENT, errno.ENOTDIR))
 
+#: Bytes of a path that the kernel takes at once (PATH_MAX, with its NUL).
+_LONGEST = 4095
+
 _PATH_ONLY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -81,12 +84,32 @@ def open_folder(root_fd, path, make=None):
     :raises OSError: the folder is missing, is none, or can't be opened.
     """
     try:
-        return openat2(root_fd, path or b".", _PATH_ONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+        return _open_beneath(root_fd, path or b".")
     except OSError as error:
         missing = make is not None and error.errno in _MAKEABLE
         if not missing and error.errno not in _WALK_INSTEAD:
             raise
     return walk(root_fd, path, make)
+
+
+def _open_beneath(root_fd, path):
+    """One openat2(2), or several where the kernel does not take the path in one piece."""
+    current = root_fd
+    try:
+        while True:
+            cut = len(path) if len(path) <= _LONGEST else path.rfind(b"/", 0, _LONGEST)
+            if cut < 0:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path[:_LONGEST])
+            below = openat2(current, path[:cut], _PATH_ONLY, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+            if current != root_fd:
+                os.close(current)
+            current, path = below, path[cut + 1 :]
+            if not path:
+                found, current = current, root_fd
+                return found
+    finally:
+        if current != root_fd:
+            os.close(current)
 
 
 def open_without_links(root_fd, path):

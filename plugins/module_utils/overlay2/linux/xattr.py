@@ -16,7 +16,8 @@ OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
 
 #: The one attribute that Docker's archives carry (capabilities(7)).
 CAPABILITY = "security.capability"
-#: A folder's default ACL, which all that is made in it inherits (acl(5)).
+#: ACL of a file or folder, and a folder's default one, which all that is made in it inherits (acl(5)).
+ACCESS_ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
 
 #: Values of the opaque attribute: the folder hides what is below it, or holds whiteouts made of attributes (Linux 6.8).

@@ -16,7 +16,7 @@ import zlib
 
 from ..errors import ArchiveError, CorruptArchive, from_os_error
 from . import zstd
-from .beside import Beside
+from .background import BackgroundJob
 
 #: First bytes of each format: RFC 1952, bzip2 (its version and level are text that a file name may start with, so the
 #: magic of the first block or of the end belongs to it), the .xz file format, RFC 8878 with its skippable frames.
@@ -102,6 +102,8 @@ class _Inflated(io.RawIOBase):
     :param errors: what it raises for damaged data beside what all do (tuple of exception classes).
     """
 
+    proves_itself = True
+
     def __init__(self, source, start, name, errors=()):
         self._source = source
         self._start = start
@@ -111,7 +113,7 @@ class _Inflated(io.RawIOBase):
         self._pending = b""  # compressed bytes not taken yet
         self._full = False  # the last piece had all the room there was: more may come without input
         self._piece = memoryview(b"")  # uncompressed bytes not given yet
-        self._beside = Beside()
+        self._beside = BackgroundJob()
         self._failure = None  # what went wrong after the piece
         self._begin()
 

@@ -40,6 +40,8 @@ BODILESS = frozenset((HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FI
 
 #: Largest size of a file (off_t).
 MAX_SIZE = 2**63 - 1
+#: Longest path of an entry. Beyond PATH_MAX it is opened piece by piece, as no single call takes it.
+MAX_PATH = 2**16 - 1
 #: uid_t and gid_t are 32 bits, and chown(2) reads the last value as "leave as it is".
 MAX_ID = 2**32 - 2
 

@@ -19,9 +19,9 @@ from ..errors import ChangedWhileRead, OptionError, Overlay2Error, from_os_error
 from ..idmap import IDENTITY
 from ..linux import xattr
 from ..linux.overlayfs import is_whiteout
-from . import headers, pax
+from . import acl, headers, pax
+from .dirstack import DirStack, Level, listing
 from .folders import FOLDER, Folders
-from .trail import Level, Trail, listing
 from .whiteouts import OPAQUE, PREFIX
 from .writer import Writer
 
@@ -104,7 +104,7 @@ class _Packer:
 
     def tree(self, root_fd):
         """Generate the archive of a tree."""
-        trail, writer = Trail(root_fd), self._writer
+        trail, writer = DirStack(root_fd), self._writer
         try:
             level = Level(b"", listing(trail.descriptor), False)
             while True:
@@ -170,7 +170,7 @@ class _Packer:
         return None
 
     def _enter(self, parent, prefix, name):
-        """Add a folder; returns (descriptor, :class:`~.trail.Level`) to go on with, or None if it is gone."""
+        """Add a folder; returns (descriptor, :class:`~.dirstack.Level`) to go on with, or None if it is gone."""
         path = self._at = prefix + name
         if name.startswith(PREFIX):
             _unspeakable(path)
@@ -320,8 +320,16 @@ class _Packer:
             if name != xattr.CAPABILITY and not self._all_xattrs:
                 continue
             value = xattr.get(target, name)
+            if value is not None and name == xattr.CAPABILITY:
+                value = _portable(value)
+            elif value is not None and self._id_map is not None and name in (xattr.ACCESS_ACL, xattr.DEFAULT_ACL):
+                try:
+                    value = acl.to_container(value, self._id_map)
+                except OptionError as error:
+                    log.warning("ACL left out of the archive: %s: %s", _text(self._at), error)
+                    continue
             if value is not None:
-                records[pax.XATTR + os.fsencode(name)] = _portable(value) if name == xattr.CAPABILITY else value
+                records[pax.xattr_keyword(name)] = value
         return records or None
 
     def _ids(self, info):

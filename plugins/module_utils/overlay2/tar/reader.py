@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..errors import ArchiveError, BreakoutError, CorruptArchive, from_os_error
 from . import headers, pax, sparse
-from .beside import Beside
+from .background import BackgroundJob
 from .headers import BLOCK
 
 #: Bytes that are read at once: enough that it pays to have them hashed beside.
@@ -28,9 +28,6 @@ CHUNKS = 2
 _ROOM = 1 << 14
 #: Bytes that take longer to hash than to hand over.
 _WORTH_A_THREAD = 1 << 18
-
-#: Longest path of an entry or a link: the kernel takes no longer one (PATH_MAX, with its NUL).
-MAX_PATH = 4095
 
 _NANO = 10**9
 _new = tuple.__new__  # without the keyword handling of a NamedTuple's own constructor, twice as fast
@@ -63,10 +60,10 @@ class Entry(NamedTuple):
     link: bytes
     #: the two device fields as they stand, for :func:`headers.device_numbers`
     device: bytes
-    #: (name: str, value: bytes) of extended attributes
-    xattrs: tuple
-    #: (offset, length) pairs of a sparse file's data, or None where the body is the whole file
-    pieces: Optional[list]
+    #: name and value of extended attributes; the value is None if the archive's can't be read
+    xattrs: Tuple[Tuple[str, Optional[bytes]], ...]
+    #: (offset, length) pairs of a sparse file's data, or None if the body is the whole file
+    pieces: Optional[List[Tuple[int, int]]]
 
 
 class Reader:
@@ -92,7 +89,7 @@ class Reader:
         #: False once the archive has ended without a block of zeros: it may have been cut between two entries.
         self.end_is_marked = True
         self._digest = hashlib.sha256()
-        self._hashing = Beside()
+        self._hashing = BackgroundJob()
         self._total = 0
         self._folder = None  # of the last entry, as it stands in the archive
         self._prefix = b""  # the same, clean and with its slash
@@ -144,7 +141,7 @@ class Reader:
             else:
                 yield self._plain_entry(header)
         if extended or long_name is not None or long_link is not None:
-            raise CorruptArchive("the archive ends with an extended header for an entry that is not there")
+            raise CorruptArchive("the archive ends with an extended header whose entry is missing")
         self._finish()
 
     def copy(self, descriptor, count):
@@ -370,7 +367,9 @@ class Reader:
         )
         mtime = pax.storable(pax.time(known[b"mtime"])) if b"mtime" in known else plain.mtime
         atime = pax.storable(pax.time(known[b"atime"]) if b"atime" in known else (header.atime or 0) * _NANO)
-        return plain._replace(size=size, mtime=mtime, atime=max(atime, mtime), xattrs=_xattrs(records), pieces=pieces)
+        return plain._replace(
+            size=size, mtime=mtime, atime=max(atime, mtime), xattrs=pax.xattrs(records), pieces=pieces
+        )
 
     def _old_sparse(self, stored):
         """(map, size) of an old GNU sparse file, whose map stands between the header and the data."""
@@ -431,15 +430,9 @@ def clean(name):
             elif part not in (b"", b"."):
                 parts.append(part)
         name = b"/".join(parts)
-    if len(name) > MAX_PATH:
-        raise ArchiveError("an entry's name is longer than %d bytes" % MAX_PATH, path=name[:64] + b"...")
+    if len(name) > headers.MAX_PATH:
+        raise ArchiveError("an entry's name is longer than %d bytes" % headers.MAX_PATH, path=name[:64] + b"...")
     return name
-
-
-def _xattrs(records):
-    """The extended attributes among pax records, as a tuple of (name, value); of repeated ones the last."""
-    found = {keyword: value for keyword, value in records if keyword.startswith(pax.XATTR)}
-    return tuple([(os.fsdecode(keyword[len(pax.XATTR) :]), value) for keyword, value in found.items()])
 
 
 def _unhandled(kind, name):

@@ -3,11 +3,11 @@
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
 """Unpacking a tar stream into a folder that it can't leave (moby's archive.Unpack and archive.UnpackLayer).
 
-Every call works relative to a descriptor of the folder an entry goes into, which :mod:`.folders` opened beneath the
-root, and on a single name in it that is never followed. The names in an archive decide nothing else.
+Every call works relative to a descriptor of the entry's directory, which :mod:`.folders` opened beneath the root, and
+on a single name in it that is never followed. The names in an archive decide nothing else.
 
-What makes it fast is what is not done: no lstat before a file is created (``O_EXCL`` tells), and no chown and chmod
-where a new file has its owner and mode already (:mod:`.dress`).
+Speed comes from calls that are left out: no lstat before a file is created (``O_EXCL`` detects an old one), and no
+chown and chmod if a new file has its owner and mode already (:mod:`.metadata`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import errno
 import logging
 import os
 import stat
-from typing import ClassVar, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Optional
 
 from ..errors import ArchiveError, CompressionNotSupported, CorruptArchive, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
@@ -26,12 +26,22 @@ from ..linux.fs import write_all
 from ..tree import remove_at
 from . import headers
 from .decompression import decompressed
-from .dress import Dresser
 from .folders import FOLDER, NEW_FILE, Folders, FolderTimes
+from .leftout import LeftOut, Tally
 from .merge_whiteouts import MergeWhiteouts
+from .metadata import MetadataSetter
+from .notalayer import LAYOUT, MANIFEST, refuse_image
 from .overlay_whiteouts import OverlayWhiteouts
 from .reader import Reader, clean
 from .whiteouts import OPAQUE, PLINKS, PREFIX, Whiteouts, check_path, is_aufs_metadata
+
+if TYPE_CHECKING:
+    from typing import BinaryIO, Callable, Iterator, Sequence
+
+    from ..idmap import IdMap
+    from .file_process import FileProcess
+    from .reader import Entry
+    from .whiteouts import Converter
 
 log = logging.getLogger("overlay2")
 
@@ -39,8 +49,8 @@ _NODE_TYPES = {headers.CHARACTER: stat.S_IFCHR, headers.BLOCK_DEVICE: stat.S_IFB
 
 _COPIED_AT_ONCE = 1 << 30
 
-#: Small files after which a second process is worth what it costs.
-HELP_AFTER = 500
+#: Regular files after which a second process pays off.
+SECOND_PROCESS_AFTER = 500
 
 
 class Unpacked(NamedTuple):
@@ -50,51 +60,53 @@ class Unpacked(NamedTuple):
     size: int
     #: ``sha256:<hex>`` of the whole uncompressed stream
     diff_id: str
-    #: number of entries
-    entries: int
-    #: bytes of all files in the target as moby's directory.Size counts them, or None where only a walk can tell
+    #: bytes of all files in the target as moby's directory.Size counts them; None if only a walk can tell
     tree_size: Optional[int]
-    #: short notes about what could not be done, for people
-    skipped: Tuple[str, ...]
+    #: devices and fifos that a user namespace may not make; the examples are their paths
+    skipped_devices: LeftOut = LeftOut()
+    #: extended attributes and ACLs that the file system or the kernel does not take; the examples are ``name on path``
+    dropped_attributes: LeftOut = LeftOut()
 
 
 def unpack(
-    stream,
-    root_fd,
+    stream: BinaryIO,
+    root_fd: int,
     *,
-    whiteouts,
-    xattr_class="trusted",
-    id_map=IDENTITY,
-    in_userns=False,
-    upper_fd=None,
-    lower_paths=None,
-    scratch_fd,
-    progress=None,
-    has_digest=False,
-):
+    whiteouts: Whiteouts,
+    xattr_class: str = "trusted",
+    id_map: IdMap = IDENTITY,
+    in_userns: bool = False,
+    upper_fd: int | None = None,
+    lower_paths: Sequence[str] | None = None,
+    scratch_fd: int,
+    progress: Callable[[int], None] | None = None,
+    has_digest: bool = False,
+    second_process: bool = True,
+) -> Unpacked:
     """Unpack a tar stream, plain or compressed, into a folder.
 
-    After an exception the folder holds part of the archive; the caller throws it away.
+    After an exception the directory holds part of the archive; the caller deletes it.
 
-    :param stream: a binary file with ``read()`` or ``readinto()``; it is read to its end and never sought.
-    :param root_fd: descriptor of the target folder.
-    :param whiteouts: a :class:`~.whiteouts.Whiteouts`.
-    :param xattr_class: ``trusted`` or ``user``: where overlayfs keeps its attributes.
-    :param id_map: an :class:`~..idmap.IdMap`; the archive has the container's ids.
-    :param in_userns: devices are skipped and fifos may be refused, as nothing in a user namespace may make them.
-    :param upper_fd: descriptor of the upper folder if the target is an overlay mount: what this archive has put into
-        the target shows there, and its whiteouts must not remove that. Without it they remove all from a plain tree,
-        unless that was empty before.
-    :param lower_paths: paths of the ``diff`` folders below, uppermost first, if the target is a layer's upper folder:
-        an opaque root and whiteouts that hide nothing depend on what is below. None if they are not known.
-    :param scratch_fd: descriptor of a private folder on the target's file system, for files that have no name.
+    :param stream: has ``read()`` or ``readinto()``; it is read to its end and never sought.
+    :param root_fd: descriptor of the target directory.
+    :param xattr_class: ``trusted`` or ``user``: the namespace of overlayfs' attributes.
+    :param id_map: the archive has the container's ids.
+    :param in_userns: devices are skipped and fifos may be refused, since a user namespace may not make them.
+    :param upper_fd: descriptor of the upper directory if the target is an overlay mount: entries of this archive show
+        there, and its whiteouts must not remove them. Without it they remove everything from a plain tree, unless
+        that was empty before.
+    :param lower_paths: paths of the ``diff`` directories below, uppermost first, if the target is a layer's upper
+        directory: an opaque root and whiteouts that hide nothing depend on them. None if they are not known.
+    :param scratch_fd: descriptor of a private directory on the target's file system, for files that have no name.
     :param progress: called with the number of uncompressed bytes read so far, now and then.
-    :param has_digest: the caller compares the diff ID with one that it was given. Otherwise an uncompressed archive
-        without an end mark, which may have been cut between two entries, is unpacked with a warning.
-    :returns: :class:`Unpacked`.
+    :param has_digest: the caller compares the diff ID with an expected one. Otherwise an uncompressed archive without
+        an end mark, which may have been cut between two entries, is unpacked with a warning; and an archive of images
+        is refused.
+    :param second_process: fork for archives with many files, to create small files in parallel.
     :raises CorruptArchive: the stream is cut short, damaged, or not a tar archive. ``path`` is the stream's name.
     :raises BreakoutError: an entry would have reached outside the target.
-    :raises ArchiveError: anything else in it that can't be unpacked; ``path`` is the entry's name.
+    :raises ArchiveError: any other reason why an entry can't be unpacked; ``path`` is its name.
+    :raises CompressionNotSupported: nothing on this host reads the stream's compression.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_errors_about(stream))
@@ -102,17 +114,20 @@ def unpack(
         reader = stack.enter_context(contextlib.closing(Reader(source, progress)))
         empty = _is_empty(root_fd)
         if whiteouts is Whiteouts.OVERLAY:
-            converter = OverlayWhiteouts(root_fd, scratch_fd, xattr_class, lower_paths)
+            converter: Converter = OverlayWhiteouts(root_fd, scratch_fd, xattr_class, lower_paths)
         else:
             converter = MergeWhiteouts(root_fd, root_fd if empty and upper_fd is None else upper_fd)
         stack.callback(converter.close)
-        dresser = Dresser(root_fd, empty, id_map)
-        work = _Unpacking(reader, root_fd, converter, dresser, in_userns, scratch_fd)
+        work = _Unpacking(reader, root_fd, converter, MetadataSetter(root_fd, empty, id_map), scratch_fd)
         work.tree_size = 0 if empty else None
+        work.in_userns = in_userns
+        work.refuses_images = not has_digest
+        if second_process:
+            work.until_second_process = SECOND_PROCESS_AFTER
         with contextlib.closing(work):
             work.run()
             result = work.result()
-        if not (reader.end_is_marked or has_digest or getattr(source, "proves_itself", True)):
+        if not (reader.end_is_marked or has_digest or source.proves_itself):
             log.warning(
                 "%s has no end mark: nothing shows that it is whole. Give its digest to be sure",
                 printable(_name_of(stream) or "the archive"),
@@ -121,19 +136,20 @@ def unpack(
 
 
 @contextlib.contextmanager
-def _errors_about(stream):
+def _errors_about(stream: BinaryIO) -> Iterator[None]:
     """Errors about the archive as a whole get its path, and those about damage a remedy."""
     try:
         yield
     except (ArchiveError, CompressionNotSupported) as error:
-        if error.path is None and _name_of(stream) is not None:
-            error.path = printable(_name_of(stream))
+        name = _name_of(stream)
+        if error.path is None and name is not None:
+            error.path = printable(name)
         if isinstance(error, CorruptArchive) and error.remedy is None:
             error.remedy = "Fetch the archive again and compare its digest, or have it made again"
         raise
 
 
-def _name_of(stream):
+def _name_of(stream: BinaryIO) -> str | bytes | None:
     """The path that a stream was opened by, or None."""
     name = getattr(stream, "name", None)
     return name if isinstance(name, (str, bytes)) else None
@@ -142,68 +158,77 @@ def _name_of(stream):
 class _Unpacking:
     """One run of :func:`unpack`."""
 
-    def __init__(self, reader, root_fd, whiteouts, dresser, in_userns, scratch_fd):
+    def __init__(
+        self, reader: Reader, root_fd: int, whiteouts: Converter, metadata: MetadataSetter, scratch_fd: int
+    ) -> None:
         self._reader = reader
         self._root_fd = root_fd
         self._whiteouts = whiteouts
-        self._dresser = dresser
-        self._in_userns = in_userns
+        self._metadata = metadata
         self._scratch_fd = scratch_fd
-        self._plinks = None
+        self._plinks: Optional[int] = None
         self._folders = Folders(root_fd)
         self._times = FolderTimes(scratch_fd)
-        self._size = self._count = 0
-        self.tree_size = 0  # None when it can't be told
-        self._devices = 0
-        self._helper = None
-        self._until_help = HELP_AFTER
-        self._told = None  # an error that names its entry already
+        self._size = 0
+        self._devices = Tally()
+        self._file_process: Optional[FileProcess] = None
+        self._annotated: Optional[Overlay2Error] = None  # an error that has its entry's name already
+        #: None if only a walk can tell
+        self.tree_size: Optional[int] = None
+        self.in_userns = False
+        self.refuses_images = False
+        #: so many small files are made before a second process helps; 0: it never does
+        self.until_second_process = 0
 
-    def close(self):
+    def close(self) -> None:
         """End the second process and close all descriptors."""
-        if self._helper is not None:
-            self._helper.close()
+        if self._file_process is not None:
+            self._file_process.close()
         self._folders.forget()
         self._times.close()
         if self._plinks is not None:
             os.close(self._plinks)
 
-    def result(self):
-        """The :class:`Unpacked` of a run that has ended."""
-        return Unpacked(self._size, self._reader.diff_id, self._count, self.tree_size, tuple(self._notes()))
+    def result(self) -> Unpacked:
+        """The result of a run that has ended. What was left out gets into the log too."""
+        devices, attributes = self._devices.result, self._metadata.dropped.result
+        if devices.total:
+            log.warning("%d devices or fifos left out, as a user namespace may not make them: %s", *_logged(devices))
+        if attributes.total:
+            log.warning("%d attributes left out, as they can't be stored here: %s", *_logged(attributes))
+        return Unpacked(self._size, self._reader.diff_id, self.tree_size, devices, attributes)
 
-    def run(self):
-        """Put every entry in its place, and set the folders' times in the end."""
+    def run(self) -> None:
+        """Put every entry in its place, and set the directories' times in the end."""
         try:
             for entry in self._reader.entries():
-                self._count += 1
                 self._size += entry.size
                 self._named(entry, self._place, entry)
-        finally:  # also after an error: one about an earlier entry takes its place
-            if self._helper is not None:
-                self._helper.settle()
+        finally:  # also after an error: an earlier entry's error replaces it
+            if self._file_process is not None:
+                self._file_process.finish_pending()
         self._whiteouts.finish()
         for path, atime, mtime, default_acl in self._times:
             self._finish_folder(path, atime, mtime, default_acl)
 
-    def _named(self, entry, action, *arguments):
+    def _named(self, entry: Entry, action: Callable[..., None], *arguments: object) -> None:
         """Run one step of unpacking an entry; errors say which entry it was."""
         try:
             action(*arguments)
         except Overlay2Error as error:
-            if error is not self._told and not isinstance(error, OSError):
+            if error is not self._annotated and not isinstance(error, OSError):
                 error.path = printable(entry.path)
-            self._told = error
+            self._annotated = error
             raise
         except OSError as error:
-            self._told = _refusal(entry, error)
-            raise self._told from error
+            self._annotated = _refusal(entry, error)
+            raise self._annotated from error
 
-    def _place(self, entry):
+    def _place(self, entry: Entry) -> None:
         path = entry.path
         folder, _slash, base = path.rpartition(b"/")
-        if self._helper is not None:
-            self._helper.make_way(path, folder, entry.kind == headers.HARD_LINK or PREFIX in path)
+        if self._file_process is not None:
+            self._file_process.wait_for_conflicts(path, folder, entry.kind == headers.HARD_LINK or PREFIX in path)
         if PREFIX in path:
             if is_aufs_metadata(path):
                 self._stash_plink(entry, folder, base)
@@ -224,24 +249,27 @@ class _Unpacking:
 
     # One method for each type
 
-    def _regular(self, entry, parent, base):
-        if self._until_help:
-            self._until_help -= 1
-            if not self._until_help:
-                self._get_help()
+    def _regular(self, entry: Entry, parent: int, base: bytes) -> None:
+        if self.until_second_process:
+            self.until_second_process -= 1
+            if not self.until_second_process:
+                self._start_second_process()
         if self.tree_size is not None:
             self.tree_size += entry.size
-        if self._helper is None or entry.xattrs or entry.pieces is not None or not self._offer(entry, base):
+        if entry.path in (LAYOUT, MANIFEST) and self.refuses_images:
             self._file(entry, parent, base)
+            refuse_image(self._root_fd, base)
+            return
+        if self._file_process is not None and not entry.xattrs and entry.pieces is None:
+            folder, needs = entry.path[: -len(base) - 1], self._metadata.missing_on_new_file(entry)
+            if self._file_process.hand_over(entry, folder, base, needs, self._reader):
+                return
+        self._file(entry, parent, base)
 
-    def _offer(self, entry, base):
-        folder = entry.path[: -len(base) - 1]
-        return self._helper.offer(entry, folder, base, self._dresser.needs(entry), self._reader)
-
-    def _file(self, entry, parent, base, position=None):
+    def _file(self, entry: Entry, parent: int, base: bytes, position: int | None = None) -> None:
         """Make a regular file.
 
-        :param position: where its content lies in the reader's memory; None if that is what the reader has next.
+        :param position: offset of its content in the reader's memory; None if the reader gives it next.
         """
         try:
             file = os.open(base, NEW_FILE, entry.mode & 0o777, dir_fd=parent)
@@ -252,25 +280,25 @@ class _Unpacking:
             if position is not None:
                 write_all(file, self._reader.memory[position : position + entry.size])
             elif entry.pieces is not None:
-                self._fill_sparse(file, entry)
+                self._fill_sparse(file, entry.pieces, entry.size)
             elif entry.size:
                 self._reader.copy(file, entry.size)
-            self._dresser.file(file, entry)
+            self._metadata.set_on_file(file, entry)
         finally:
             os.close(file)
 
-    def _folder(self, entry, parent, base):
+    def _folder(self, entry: Entry, parent: int, base: bytes) -> None:
         try:
             os.mkdir(base, entry.mode & 0o777, dir_fd=parent)
         except FileExistsError:
             parent = self._clear(entry, parent, base)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(base, entry.mode & 0o777, dir_fd=parent)
-            self._dress_folder(entry, parent, base, False)
+            self._set_on_folder(entry, parent, base, False)
         else:
-            self._dress_folder(entry, parent, base, True)
+            self._set_on_folder(entry, parent, base, True)
 
-    def _symlink(self, entry, parent, base):
+    def _symlink(self, entry: Entry, parent: int, base: bytes) -> None:
         if not entry.link:
             raise ArchiveError("a symbolic link to nothing")
         try:
@@ -278,11 +306,11 @@ class _Unpacking:
         except FileExistsError:
             parent = self._clear(entry, parent, base)
             os.symlink(entry.link, base, dir_fd=parent)
-        self._dresser.name(parent, base, entry, True)
+        self._metadata.set_by_name(parent, base, entry, True)
         if self.tree_size is not None:
             self.tree_size += len(entry.link)
 
-    def _hard_link(self, entry, parent, base):
+    def _hard_link(self, entry: Entry, parent: int, base: bytes) -> None:
         source, name = self._other_end(entry)
         try:
             self._link(entry, source, name, parent, base)
@@ -292,13 +320,13 @@ class _Unpacking:
                 source, name = self._other_end(entry)
                 self._link(entry, source, name, parent, base)
         info = os.stat(base, dir_fd=parent, follow_symlinks=False)
-        self._dresser.name(parent, base, entry, stat.S_ISLNK(info.st_mode), info)
+        self._metadata.set_by_name(parent, base, entry, stat.S_ISLNK(info.st_mode), info)
 
-    def _node(self, entry, parent, base):
+    def _node(self, entry: Entry, parent: int, base: bytes) -> None:
         device = 0
         if entry.kind != headers.FIFO:
-            if self._in_userns:
-                self._devices += 1
+            if self.in_userns:
+                self._devices.add(os.fsdecode(entry.path), entry.path)
                 return
             device = os.makedev(*headers.device_numbers(entry.device))
         mode = _NODE_TYPES[entry.kind] | 0o600
@@ -308,11 +336,11 @@ class _Unpacking:
             parent = self._clear(entry, parent, base)
             os.mknod(base, mode, device, dir_fd=parent)
         except PermissionError:
-            if not self._in_userns:
+            if not self.in_userns:
                 raise
-            self._devices += 1
+            self._devices.add(os.fsdecode(entry.path), entry.path)
             return
-        self._dresser.name(parent, base, entry, False)
+        self._metadata.set_by_name(parent, base, entry, False)
 
     _MAKERS: ClassVar = {
         headers.REGULAR: _regular,
@@ -323,43 +351,48 @@ class _Unpacking:
 
     # With a second process
 
-    def _get_help(self):
-        from . import helper  # small archives do without
+    def _start_second_process(self) -> None:
+        from . import file_process  # small archives do without
 
         self._reader.end_threads()
-        if helper.is_possible():
+        if file_process.is_possible():
             with contextlib.suppress(OSError):  # no more processes or descriptors
-                self._helper = helper.Helper(self._root_fd, self._reader.memory, self._place_left)
-                self._reader.before_reuse = self._helper.before_reuse
+                self._file_process = file_process.FileProcess(self._root_fd, self._reader.memory, self._place_returned)
+                self._reader.before_reuse = self._file_process.before_reuse
 
-    def _place_left(self, entry, position):
-        """Make a file that the second process has left alone."""
+    def _place_returned(self, entry: Entry, position: int) -> None:
+        """Make a file that the second process did not make."""
         base = entry.path.rpartition(b"/")[2]
         self._named(entry, lambda: self._file(entry, self._parent(entry), base, position))
 
     # What the types need
 
-    def _root(self, entry):
-        """An entry for the target itself. moby passes over one that is not a directory."""
-        if entry.kind != headers.DIRECTORY or self._whiteouts.keeps_root:
+    def _root(self, entry: Entry) -> None:
+        """An entry for the target itself. moby skips one that is not a directory."""
+        if entry.kind != headers.DIRECTORY:
             return
-        self._dress_folder(entry, self._root_fd, b".", False)
+        if not self._whiteouts.keeps_root:
+            self._set_on_folder(entry, self._root_fd, b".", False)
+            return
+        info, owner = os.fstat(self._root_fd), self._metadata.owner(entry.uid, entry.gid)
+        if (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) != (*owner, entry.mode) or entry.xattrs:
+            log.warning("as in moby, the layer's root does not get the owner, mode and attributes of its entry")
 
-    def _dress_folder(self, entry, parent, base, new):
+    def _set_on_folder(self, entry: Entry, parent: int, base: bytes, new: bool) -> None:
         folder = os.open(base, FOLDER, dir_fd=parent)
         self._folders.keep(entry.path, folder)
         self._whiteouts.keep(folder)
-        default_acl = self._dresser.folder(folder, entry, new)
+        default_acl = self._metadata.set_on_folder(folder, entry, new)
         self._times.add(entry.path, entry.atime, entry.mtime, default_acl)
 
-    def _fill_sparse(self, file, entry):
-        for offset, length in entry.pieces:
+    def _fill_sparse(self, file: int, pieces: list[tuple[int, int]], size: int) -> None:
+        for offset, length in pieces:
             os.lseek(file, offset, os.SEEK_SET)
             self._reader.copy(file, length)
-        os.ftruncate(file, entry.size)
+        os.ftruncate(file, size)
 
-    def _other_end(self, entry):
-        """(descriptor of a folder, name in it) of a hard link's target."""
+    def _other_end(self, entry: Entry) -> tuple[int, bytes]:
+        """Descriptor of a directory, and name in it, of a hard link's target."""
         target = entry.link
         path = clean(target)
         if not path:
@@ -367,14 +400,14 @@ class _Unpacking:
         folder, _slash, base = path.rpartition(b"/")
         if folder == PLINKS:
             if self._plinks is None:
-                raise ArchiveError("invalid aufs hardlink: %s is not in the archive" % _text(path))
+                raise ArchiveError("invalid aufs hardlink: %s is not in the archive" % os.fsdecode(path))
             return self._plinks, base
         try:
             return self._folders.get(folder), base
         except (FileNotFoundError, NotADirectoryError):
             raise _no_such_target(path) from None
 
-    def _link(self, entry, source, name, parent, base):
+    def _link(self, entry: Entry, source: int, name: bytes, parent: int, base: bytes) -> None:
         try:
             os.link(name, base, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
@@ -385,8 +418,8 @@ class _Unpacking:
             _copy(name, base, source, parent)  # the target is an overlay mount, the scratch folder is not
 
     @staticmethod
-    def _same_file(source, name, parent, base):
-        """Whether two names are one file already: a link onto itself, or one listed twice."""
+    def _same_file(source: int, name: bytes, parent: int, base: bytes) -> bool:
+        """Whether two names are one file already: a link to itself, or one listed twice."""
         try:
             one = os.stat(name, dir_fd=source, follow_symlinks=False)
         except FileNotFoundError:
@@ -394,11 +427,11 @@ class _Unpacking:
         other = os.stat(base, dir_fd=parent, follow_symlinks=False)
         return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
-    def _clear(self, entry, parent, base):
-        """Make room for an entry whose name is taken; a folder for a folder stays. Returns the parent, opened anew."""
-        if self._helper is not None:
-            self._helper.settle()
-            parent = self._parent(entry)  # anew: that may have closed it
+    def _clear(self, entry: Entry, parent: int, base: bytes) -> int:
+        """Remove what has an entry's name, but keep a directory for a directory. Returns the parent, reopened."""
+        if self._file_process is not None:
+            self._file_process.finish_pending()
+            parent = self._parent(entry)  # again: that may have closed it
         folder = entry.kind == headers.DIRECTORY
         if self._whiteouts.uncover(parent, base, folder):
             return parent
@@ -409,34 +442,34 @@ class _Unpacking:
         self._forget_folders()
         return self._parent(entry)
 
-    def _parent(self, entry):
+    def _parent(self, entry: Entry) -> int:
         return self._folders.get(entry.path.rpartition(b"/")[0], self._make_parent)
 
-    def _make_parent(self, dir_fd, name):
-        """Make a folder that an entry's path needs and the archive has not listed (yet)."""
+    def _make_parent(self, dir_fd: int, name: bytes) -> None:
+        """Make a directory of an entry's path that the archive has not listed (yet)."""
         try:
             os.mkdir(name, 0o755, dir_fd=dir_fd)
         except FileExistsError:
             if not self._whiteouts.uncover(dir_fd, name, True):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from None
-        self._dresser.implied_folder(dir_fd, name)
+        self._metadata.set_on_implied_folder(dir_fd, name)
 
-    def _make_parent_of_whiteout(self, dir_fd, name):
-        """Make a folder that is only needed to hide something in it."""
+    def _make_parent_of_whiteout(self, dir_fd: int, name: bytes) -> None:
+        """Make a directory that is only needed to hide something in it."""
         try:
             os.mkdir(name, 0o755, dir_fd=dir_fd)
-        except FileExistsError:  # this archive deletes the folder or has something else there
+        except FileExistsError:  # this archive deletes the directory or has something else there
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
-        self._dresser.implied_folder(dir_fd, name)
+        self._metadata.set_on_implied_folder(dir_fd, name)
         self._whiteouts.imply(dir_fd, name)
 
-    def _whiteout(self, entry, folder, base):
+    def _whiteout(self, entry: Entry, folder: bytes, base: bytes) -> None:
         make = self._make_parent_of_whiteout if self._whiteouts.needs_parent else None
         try:
             parent = self._folders.get(folder, make)
         except (FileNotFoundError, NotADirectoryError):
-            return  # nothing can be in there any more
-        owner, times = self._dresser.owner(entry.uid, entry.gid), (entry.atime, entry.mtime)
+            return  # nothing is left in there
+        owner, times = self._metadata.owner(entry.uid, entry.gid), (entry.atime, entry.mtime)
         if base == OPAQUE:
             removed = self._whiteouts.make_opaque(parent, owner, times)
         else:
@@ -444,14 +477,14 @@ class _Unpacking:
         if removed:
             self._forget_folders()
 
-    def _forget_folders(self):
-        """Something was removed: a path may mean another folder now."""
+    def _forget_folders(self) -> None:
+        """Close directories, since something was removed: a path may lead to another one now."""
         self._folders.forget()
-        if self._helper is not None:
-            self._helper.forget()
+        if self._file_process is not None:
+            self._file_process.forget()
 
-    def _stash_plink(self, entry, folder, base):
-        """Keep a file of AUFS' hard link folder aside: the links to it come later. All else of AUFS is dropped."""
+    def _stash_plink(self, entry: Entry, folder: bytes, base: bytes) -> None:
+        """Keep a file of AUFS' hard link directory aside for later links. Everything else of AUFS is dropped."""
         if folder != PLINKS or entry.kind != headers.REGULAR:
             return
         if self._plinks is None:
@@ -463,30 +496,29 @@ class _Unpacking:
 
     # At the end
 
-    def _finish_folder(self, path, atime, mtime, default_acl):
+    def _finish_folder(self, path: bytes, atime: int, mtime: int, default_acl: bytes) -> None:
         folder, _slash, base = path.rpartition(b"/")
         try:
             descriptor = os.open(base or b".", FOLDER, dir_fd=self._folders.get(folder))
         except (OSError, ArchiveError):  # a later entry has taken its place
             return
         try:
-            self._dresser.finish_folder(descriptor, path, atime, mtime, default_acl)
+            self._metadata.finish_folder(descriptor, path, atime, mtime, default_acl)
         finally:
             os.close(descriptor)
 
-    def _notes(self):
-        if self._devices:
-            yield "%d devices or fifos were left out: a user namespace may not make them" % self._devices
-        yield from self._dresser.notes()
+
+def _logged(left_out: LeftOut) -> tuple[int, str]:
+    return left_out.total, str(left_out)
 
 
-def _is_empty(folder):
+def _is_empty(folder: int) -> bool:
     with os.scandir(folder) as listing:
         return next(listing, None) is None
 
 
-def _copy(name, base, source, parent):
-    """Copy a file with its attributes from one folder to another; all else of it is in the entry."""
+def _copy(name: bytes, base: bytes, source: int, parent: int) -> None:
+    """Copy a file with its attributes from one directory to another; the rest is in the entry."""
     with contextlib.ExitStack() as stack:
         old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
         stack.callback(os.close, old)
@@ -498,8 +530,8 @@ def _copy(name, base, source, parent):
             os.setxattr(new, attribute, os.getxattr(old, attribute))
 
 
-def _refusal(entry, error):
-    """The error for what the kernel refused."""
+def _refusal(entry: Entry, error: OSError) -> Overlay2Error:
+    """The error for an entry that the kernel refused."""
     refusal = from_os_error(ArchiveError, "the entry can't be unpacked", error, path=entry.path)
     if error.errno == errno.EINVAL and (entry.uid or entry.gid):
         refusal.remedy = "If uid %d and gid %d have no place in the user namespace, map more subordinate ids" % (
@@ -509,9 +541,5 @@ def _refusal(entry, error):
     return refusal
 
 
-def _no_such_target(path):
-    return ArchiveError("a hard link to %s, which is not there" % _text(path))
-
-
-def _text(path):
-    return os.fsdecode(path)
+def _no_such_target(path: bytes) -> ArchiveError:
+    return ArchiveError("the target of a hard link is missing: %s" % os.fsdecode(path))

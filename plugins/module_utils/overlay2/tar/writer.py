@@ -10,6 +10,8 @@ from .ustar import MAX_OCTAL_ID, MAX_OCTAL_SIZE
 
 #: Longest name and link that a header has room for.
 _ROOM = 100
+#: Bytes of a path that is too long that an error shows.
+_SHOWN = 200
 
 
 class Writer:
@@ -95,8 +97,8 @@ class Writer:
 
     def _add_records(self, name, records):
         data = pax.build(records)
-        if len(data) > pax.MAX_LENGTH:
-            raise Overlay2Error("its attributes and names are too long for an archive", path=name)
+        if len(data) > pax.MAX_LENGTH or len(name) > headers.MAX_PATH:
+            raise Overlay2Error("its path or its attributes are too long for an archive", path=name[:_SHOWN] + b"...")
         folder, _slash, base = name.rpartition(b"/")
         path = b"/".join([part for part in (folder, b"PaxHeaders.0", base) if part])
         self._pieces.append(ustar.build_extended(path, len(data)))

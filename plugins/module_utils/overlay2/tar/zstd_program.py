@@ -92,6 +92,7 @@ class Reader(io.RawIOBase):
     :raises CompressionNotSupported: there is no such program.
     """
 
+    proves_itself = True
     _program = None
 
     def __init__(self, source):

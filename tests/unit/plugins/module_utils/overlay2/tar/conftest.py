@@ -10,7 +10,7 @@ import os
 
 import pytest
 from corpus.place import Place
-from overlay2.tar import helper
+from overlay2.tar import file_process
 
 
 @pytest.fixture
@@ -22,15 +22,15 @@ def place(real_tmp):
 def hands(request, monkeypatch):
     """Unpacking by one process, and by two from the first file on; gives the list of second processes that were."""
     unpacking = importlib.import_module("overlay2.tar.unpack")
-    monkeypatch.setattr(unpacking, "HELP_AFTER", 1 if request.param == "helped" else 0)
+    monkeypatch.setattr(unpacking, "SECOND_PROCESS_AFTER", 1 if request.param == "helped" else 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
-    started, start = [], helper._start
+    started, start = [], file_process._start
 
     def noted(*arguments):
         started.append(start(*arguments))
         return started[-1]
 
-    monkeypatch.setattr(helper, "_start", noted)
+    monkeypatch.setattr(file_process, "_start", noted)
     yield started
     for pid, _to, _answers in started:
         with pytest.raises(ChildProcessError):

@@ -22,7 +22,8 @@ from corpus.place import facts, opened
 from overlay2.changes import Change, ChangeKind
 from overlay2.errors import ChangedWhileRead, Overlay2Error
 from overlay2.idmap import IdMap, IdRange
-from overlay2.tar import pack, trail
+from overlay2.linux import xattr
+from overlay2.tar import acl, dirstack, pack
 from overlay2.tar.pack import pack_changes, pack_tree
 
 
@@ -289,6 +290,82 @@ def test_all_attributes_on_request(place):
     for name in ("f", "d", "l"):
         assert os.getxattr(other / name, "trusted.binary", follow_symlinks=False) == b"\0\n="
     assert b"SCHILY" not in place.pack()
+
+
+@pytest.mark.root
+def test_names_of_attributes_are_as_they_were(place):
+    touch(place.target / "f")
+    names = ["user.a=b", "user.%", "user.%3D", "user.%25=", "user.\u00e9", "user.new\nline"]
+    for name in names:
+        os.setxattr(place.target / "f", name, b"=")
+    other = place.fresh("other")
+    place.unpack(place.pack(all_xattrs=True), target=other)
+    assert {name: os.getxattr(other / "f", name) for name in os.listxattr(other / "f")} == dict.fromkeys(names, b"=")
+
+
+@pytest.mark.root
+def test_acls_have_the_ids_of_the_container(place):
+    id_map = IdMap((IdRange(0, 0, 5000),), (IdRange(0, 0, 5), IdRange(7, 50, 1)))
+    touch(place.target / "f")
+    value = acl.encode(b"user::rw-,user:1000:r--,group::r--,group:50:rwx,mask::rwx,other::---")
+    os.setxattr(place.target / "f", xattr.ACCESS_ACL, value)
+    data = place.pack(all_xattrs=True, id_map=id_map)
+    assert value[:-24].replace(b"\x32\0\0\0", b"\x07\0\0\0") in data
+    place.unpack(data, target=place.fresh("other"), id_map=id_map)
+    assert os.getxattr(place.base / "other/f", xattr.ACCESS_ACL) == value
+    # ... and an ACL for somebody who is not in the container stays out
+    os.chown(place.target / "f", 0, 0)
+    data = place.pack(all_xattrs=True, id_map=IdMap((IdRange(0, 0, 5),), (IdRange(0, 0, 5),)))
+    assert b"posix_acl" not in data
+
+
+# Paths that no single call takes
+
+
+def deep(root, levels, name=b"n" * 200):
+    """A descriptor of a new folder, that many levels below another one."""
+    descriptor = os.open(root, os.O_RDONLY)
+    for _level in range(levels):
+        os.mkdir(name, dir_fd=descriptor)
+        below = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("levels", [19, 20, 21, 300])
+def test_a_diff_of_any_depth_can_be_applied(place, levels):
+    bottom = deep(place.target, levels)
+    for name in (b"f", b"x" * 255):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT, 0o640, dir_fd=bottom)
+        os.write(file, name)
+        os.close(file)
+    os.symlink(b"t" * 4095, b"l", dir_fd=bottom)
+    os.link(b"f", b"hard", src_dir_fd=bottom, dst_dir_fd=bottom)
+    os.mknod(b"gone", stat.S_IFCHR, dir_fd=bottom)
+    os.mkdir(b"opaque", dir_fd=bottom)
+    os.setxattr(b"/proc/self/fd/%d/opaque" % bottom, "trusted.overlay.opaque", b"y")
+    os.setxattr(b"/proc/self/fd/%d/f" % bottom, "security.capability", CAPABILITY_2)
+    os.close(bottom)
+    try:
+        data = place.pack()
+        other = place.fresh("other")
+        place.unpack(data, target=other)
+        assert place.pack(other) == data
+        assert len([*read(data)]) == levels + 7
+    finally:
+        for folder in ("target", "other"):
+            subprocess.run(["rm", "-rf", place.base / folder], check=True)
+
+
+def test_a_path_that_could_not_be_applied_is_not_archived(place):
+    os.close(deep(place.target, 340))
+    try:
+        with pytest.raises(Overlay2Error, match="too long for an archive"):
+            place.pack()
+    finally:
+        subprocess.run(["rm", "-rf", place.target], check=True)
 
 
 # Overlay's own
@@ -565,7 +642,7 @@ def test_a_tree_deeper_than_descriptors_and_paths_go(place):
 
 def test_a_folder_moved_meanwhile_ends_it(place):
     path = place.target
-    for _level in range(trail.KEPT + 10):
+    for _level in range(dirstack.KEPT + 10):
         path = path / "d"
     path.mkdir(parents=True)
     touch(path / "large", bytes(3 << 20))

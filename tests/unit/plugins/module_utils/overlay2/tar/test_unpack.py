@@ -25,6 +25,7 @@ from corpus.place import Place, Trickle, facts
 from overlay2.errors import ArchiveError, CorruptArchive
 from overlay2.idmap import IdMap, IdRange
 from overlay2.linux import xattr
+from overlay2.tar.leftout import LeftOut
 from overlay2.tar.whiteouts import Whiteouts
 from overlay2.tree import tree_size
 
@@ -47,9 +48,8 @@ def test_regular_files_of_all_sizes(place):
     result = place.unpack(data)
     assert [os.stat(place.path("f%d" % size)).st_size for size in sizes] == sizes
     assert result.size == result.tree_size == sum(sizes)
-    assert result.entries == len(sizes)
     assert result.diff_id == "sha256:" + hashlib.sha256(data).hexdigest()
-    assert result.skipped == ()
+    assert result.skipped_devices == result.dropped_attributes == LeftOut(0, ())
 
 
 @BOTH
@@ -187,10 +187,13 @@ def test_a_folder_listed_after_its_contents_gets_its_metadata(place):
     assert (mode_of(place.path("a/b")), os.stat(place.path("a/b")).st_mtime) == (0o1711, 9)
 
 
-def test_the_root_entry_counts_in_a_merged_tree_only(place):
+def test_the_root_entry_counts_in_a_merged_tree_only(place, caplog):
+    place.unpack(archive(folder(b"./", 0o755, uid=os.getuid(), gid=os.getgid())))
+    assert not caplog.text
     data = archive(folder(b"./", 0o1700, mtime=77), file(b"./f"))
     place.unpack(data, Whiteouts.OVERLAY)
     assert mode_of(place.target) == 0o755
+    assert "the layer's root does not get the owner, mode" in caplog.text
     merged = place.fresh("merged")
     place.unpack(data, Whiteouts.MERGE, merged)
     assert (mode_of(merged), merged.stat().st_mtime) == (0o1700, 77)
@@ -271,18 +274,57 @@ def test_all_attributes_are_applied(place, way):
         assert xattr.get(str(place.target / name), "trusted.binary") == bytes(range(256))
 
 
-def test_attributes_that_the_kernel_refuses_are_noted_once(place):
+def test_attributes_that_the_kernel_refuses_are_counted(place, caplog):
     # user.* on a symbolic link is EPERM for everybody
     members = [pax([(b"SCHILY.xattr.user.x", b"y")]) + symlink(b"l%d" % n, b"f") for n in range(20)]
     result = place.unpack(archive(*members))
-    assert len(result.skipped) == 1
-    assert "user.x on l0 (20 in all)" in result.skipped[0]
+    assert result.dropped_attributes == LeftOut(20, ("user.x on l0",))
+    assert "20 attributes left out, as they can't be stored here: user.x on l0, ..." in caplog.text
     assert os.path.islink(place.path("l19"))
 
 
-def test_an_attribute_that_the_file_system_can_not_have_is_an_error(place):
-    with pytest.raises(ArchiveError, match=r"security\.selinuxx|attribute"):
-        place.unpack(archive(pax([(b"SCHILY.xattr.nonsense.x", b"y")]), file(b"f")))
+FOREIGN = [b"com.apple.quarantine", b"com.apple.ResourceFork", b"system.nfs4_acl", b"btrfs.compression", b"nonsense",
+           b"", b"user." + b"n" * 300, b"\xff\xfe.\n"]  # fmt: skip
+
+
+@BOTH
+def test_attributes_that_the_file_system_does_not_have_are_counted(place, way, caplog):
+    records = [(b"SCHILY.xattr." + name, b"x") for name in FOREIGN]
+    kept = (b"SCHILY.xattr.user.kept", b"y")
+    result = place.unpack(archive(pax([*records, kept]), file(b"f"), pax(records), folder(b"d")), way)
+    assert result.dropped_attributes.total == 2 * len(FOREIGN)
+    assert result.dropped_attributes.examples[:2] == ("com.apple.quarantine on f", "com.apple.ResourceFork on f")
+    assert len(result.dropped_attributes.examples) == 8
+    assert all(len(example) <= 200 and example.isprintable() for example in result.dropped_attributes.examples)
+    assert os.listxattr(place.path("f")) == ["user.kept"]
+    assert "com.apple.quarantine" in caplog.text
+
+
+def test_a_capability_is_never_left_out(place):
+    with pytest.raises(ArchiveError, match=r"its attribute security\.capability can't be set"):
+        place.unpack(archive(pax([(b"SCHILY.xattr.security.capability", b"x")]), file(b"ping")))
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize(
+    ("keyword", "value", "name"),
+    [(b"SCHILY.xattr.user.100%25%3Dall", b"v=\0\n", "user.100%=all"),
+     (b"SCHILY.xattr.user.%41", b"v=\0\n", "user.%41"),
+     (b"LIBARCHIVE.xattr.user.%c3%A9%3D%25", b"dj0ACg", "user.\xe9=%"),
+     (b"LIBARCHIVE.xattr.user.x", b"dj0ACg==", "user.x")],
+)  # fmt: skip
+def test_names_of_attributes_are_decoded(place, keyword, value, name):
+    place.unpack(archive(pax([(keyword, value)]), file(b"f")))
+    assert {key: os.getxattr(place.path("f"), key) for key in os.listxattr(place.path("f"))} == {name: b"v=\0\n"}
+
+
+def test_attributes_that_bsdtar_writes_in_two_forms_count_once(place):
+    for records in ([(b"SCHILY.xattr.user.x", b"raw"), (b"LIBARCHIVE.xattr.user.x", b"b3RoZXI")],
+                    [(b"LIBARCHIVE.xattr.user.x", b"b3RoZXI"), (b"SCHILY.xattr.user.x", b"raw")]):  # fmt: skip
+        place.unpack(archive(pax(records), file(b"f")))
+        assert os.getxattr(place.path("f"), "user.x") == b"raw"
+    with pytest.raises(CorruptArchive, match="base64"):
+        place.unpack(archive(pax([(b"LIBARCHIVE.xattr.user.x", b"!")]), file(b"f")))
 
 
 @NEEDS_ROOT
@@ -303,12 +345,13 @@ def test_devices(place, way):
 
 
 @BOTH
-def test_devices_are_left_out_in_a_user_namespace(place, way):
+def test_devices_are_left_out_in_a_user_namespace(place, way, caplog):
     result = place.unpack(
         archive(header(b"c", b"3", device=(1, 3)), header(b"b", b"4"), file(b"f")), way, in_userns=True
     )
     assert os.listdir(place.target) == ["f"]
-    assert result.skipped == ("2 devices or fifos were left out: a user namespace may not make them",)
+    assert result.skipped_devices == LeftOut(2, ("c", "b"))
+    assert "2 devices or fifos left out, as a user namespace may not make them: c, b" in caplog.text
 
 
 @NEEDS_ROOT
@@ -524,6 +567,34 @@ def test_an_archive_of_no_bytes(place, caplog):
     assert WARNING in caplog.text
 
 
+LAYOUT = file(b"oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+MANIFEST = file(b"./manifest.json", b'[{"Config":"c.json","RepoTags":null,"Layers":["l/layer.tar"]}]')
+
+
+@BOTH
+@pytest.mark.parametrize(("members", "kind"), [(LAYOUT, "an OCI image layout"), (MANIFEST, "a 'docker save' archive")])
+def test_archives_of_images_are_not_layers(place, way, members, kind):
+    data = archive(file(b"blobs/sha256/00"), members, *[file(b"f%d" % number) for number in range(9)])
+    with pytest.raises(ArchiveError, match=kind) as caught:
+        place.unpack(data, way)
+    assert "overlay2_image" in caught.value.remedy
+    place.unpack(data, way, place.fresh("meant"), has_digest=True)
+    assert (place.base / "meant/f8").exists()
+
+
+@pytest.mark.parametrize(
+    "member",
+    [file(b"sub/oci-layout", b'{"imageLayoutVersion": "1.0.0"}'), file(b"oci-layout", b"{}"), file(b"oci-layout", b""),
+     file(b"manifest.json", b'{"Config": 1, "Layers": 2}'), file(b"manifest.json", b"[]"), folder(b"manifest.json"),
+     file(b"manifest.json", b'[{"Config": 1}]'), file(b"manifest.json", b"[" * 100000), symlink(b"oci-layout", b"x"),
+     file(b"manifest.json", b"\xff")],
+    ids=range(10),
+)  # fmt: skip
+def test_layers_may_have_files_of_such_names(place, member):
+    place.unpack(archive(member, file(b"f")))
+    assert os.path.exists(place.path("f"))
+
+
 SECRET = b"API_TOKEN=hunter2-very-secret\n"
 
 
@@ -679,7 +750,7 @@ def _in_userns(base):
         message = str(error)
     info = os.lstat(here.path("w"))
     return (
-        result.skipped, message, stat.S_ISCHR(info.st_mode) and info.st_rdev == 0,
+        result.skipped_devices, message, stat.S_ISCHR(info.st_mode) and info.st_rdev == 0,
         os.getxattr(here.path("d"), "user.overlay.opaque"), mode_of(here.path("d/f")),
         sorted(os.listdir(here.target)),
     )  # fmt: skip
@@ -687,8 +758,7 @@ def _in_userns(base):
 
 def test_in_a_user_namespace(real_tmp, userns):
     skipped, message, whiteout, opaque, mode, names = userns(_in_userns, str(real_tmp))
-    assert len(skipped) == 1
-    assert "1 devices" in skipped[0]
+    assert skipped == LeftOut(1, ("c",))
     assert "map more subordinate ids" in message
     assert whiteout
     assert opaque == b"y"

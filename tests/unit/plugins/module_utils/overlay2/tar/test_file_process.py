@@ -18,7 +18,7 @@ import pytest
 from corpus.forge import archive, file, folder, hardlink, header, symlink
 from corpus.place import Place, facts
 from overlay2.errors import ArchiveError, Overlay2Error
-from overlay2.tar import headers, helper
+from overlay2.tar import file_process, headers
 from overlay2.tar.unpack import Unpacked
 from overlay2.tar.whiteouts import Whiteouts
 
@@ -33,7 +33,7 @@ def both(place, data, monkeypatch, way=Whiteouts.OVERLAY):
     unpacking = importlib.import_module("overlay2.tar.unpack")
     outcomes = []
     for after in (0, 1):
-        monkeypatch.setattr(unpacking, "HELP_AFTER", after)
+        monkeypatch.setattr(unpacking, "SECOND_PROCESS_AFTER", after)
         target = place.fresh("target-%d" % after)
         try:
             outcome = place.unpack(data, way, target)
@@ -63,7 +63,7 @@ def two_processors(monkeypatch):
 def done(monkeypatch):
     """How many files were handed over, and how many of them came back: a dict."""
     counted = {"handed": 0, "back": 0}
-    offer, drain = helper.Helper.offer, helper.Helper._drain
+    offer, drain = file_process.FileProcess.hand_over, file_process.FileProcess._drain
 
     def counting(self, *arguments):
         handed = offer(self, *arguments)
@@ -71,11 +71,11 @@ def done(monkeypatch):
         return handed
 
     def coming_back(self):
-        counted["back"] += len(self._left)
+        counted["back"] += len(self._returned)
         drain(self)
 
-    monkeypatch.setattr(helper.Helper, "offer", counting)
-    monkeypatch.setattr(helper.Helper, "_drain", coming_back)
+    monkeypatch.setattr(file_process.FileProcess, "hand_over", counting)
+    monkeypatch.setattr(file_process.FileProcess, "_drain", coming_back)
     return counted
 
 
@@ -110,11 +110,11 @@ def test_memory_comes_round_while_files_are_under_way(place, monkeypatch, done):
 @pytest.mark.parametrize("way", list(Whiteouts), ids=lambda way: way.value)
 def test_any_order_of_anything(real_tmp, monkeypatch, done, way):
     """Names that replace, hide, link and lead to each other, in archives whose every entry may depend on the last."""
-    monkeypatch.setattr(helper, "_ENOUGH", 1000)
+    monkeypatch.setattr(file_process, "_ENOUGH", 1000)
     unpacked = 0
     for seed in range(100):
         random = Random(seed)
-        monkeypatch.setattr(helper, "_BATCH", random.choice([1, 2, 7]))
+        monkeypatch.setattr(file_process, "_BATCH", random.choice([1, 2, 7]))
         data = archive(*[_anything(random) for _entry in range(random.choice([6, 20]))])
         base = real_tmp / str(seed)
         base.mkdir()
@@ -147,14 +147,14 @@ def _anything(random):
 
 def test_a_path_through_a_link_waits_for_the_files_behind_it(place, monkeypatch):
     """The second process is slow, and yet each of its files is replaced by the pipe that comes later."""
-    do = helper._done
+    do = file_process._done
 
     def slowly(*arguments):
         time.sleep(0.005)
         return do(*arguments)
 
-    monkeypatch.setattr(helper, "_done", slowly)
-    monkeypatch.setattr(helper, "_BATCH", 1)
+    monkeypatch.setattr(file_process, "_done", slowly)
+    monkeypatch.setattr(file_process, "_BATCH", 1)
     pairs = [member for number in range(9)
              for member in (file(b"q/%d" % number), header(b"p/%d" % number, headers.FIFO))]  # fmt: skip
     both(place, archive(folder(b"q"), symlink(b"p", b"q"), *pairs), monkeypatch)
@@ -162,7 +162,7 @@ def test_a_path_through_a_link_waits_for_the_files_behind_it(place, monkeypatch)
 
 def test_what_is_there_already_comes_back(place, monkeypatch, done):
     """The second of each two is in its place only if this process does it, after the first."""
-    monkeypatch.setattr(helper, "_ENOUGH", 10**6)
+    monkeypatch.setattr(file_process, "_ENOUGH", 10**6)
     again = [file(b"d%d/f%d" % (number, other), b"again") for number in range(FOLDERS) for other in range(0, 60, 9)]
     both(place, TREE[:-1024] + archive(*again), monkeypatch)
     assert done["back"] > 0
@@ -170,7 +170,7 @@ def test_what_is_there_already_comes_back(place, monkeypatch, done):
 
 def test_where_the_second_process_is_killed_the_first_does_its_work(place, monkeypatch, done):
     """Killed in the middle of a file, which is then made anew."""
-    first, write = os.getpid(), helper.write_all
+    first, write = os.getpid(), file_process.write_all
 
     def half(descriptor, content):
         if os.getpid() != first and bytes(content[:2]) == b"55":
@@ -178,13 +178,13 @@ def test_where_the_second_process_is_killed_the_first_does_its_work(place, monke
             os.kill(os.getpid(), signal.SIGKILL)
         write(descriptor, content)
 
-    monkeypatch.setattr(helper, "write_all", half)
+    monkeypatch.setattr(file_process, "write_all", half)
     unpacking = importlib.import_module("overlay2.tar.unpack")
-    monkeypatch.setattr(unpacking, "HELP_AFTER", 1)
+    monkeypatch.setattr(unpacking, "SECOND_PROCESS_AFTER", 1)
     place.unpack(TREE)
     assert done["back"] > 0
     helped = told(place.target)
-    monkeypatch.setattr(unpacking, "HELP_AFTER", 0)
+    monkeypatch.setattr(unpacking, "SECOND_PROCESS_AFTER", 0)
     place.unpack(TREE, target=place.fresh("alone"))
     assert helped == told(place.base / "alone")
 
@@ -205,7 +205,7 @@ def test_what_the_kernel_refuses_is_told_as_without_help(place, monkeypatch):
 
 
 def test_nothing_of_it_stays(place, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("overlay2.tar.unpack"), "HELP_AFTER", 1)
+    monkeypatch.setattr(importlib.import_module("overlay2.tar.unpack"), "SECOND_PROCESS_AFTER", 1)
     descriptors = os.listdir("/proc/self/fd")
     place.unpack(TREE)
     with pytest.raises(Overlay2Error):
@@ -216,7 +216,7 @@ def test_nothing_of_it_stays(place, monkeypatch):
 
 
 def test_a_process_with_threads_is_not_forked(place, monkeypatch, done):
-    monkeypatch.setattr(importlib.import_module("overlay2.tar.unpack"), "HELP_AFTER", 1)
+    monkeypatch.setattr(importlib.import_module("overlay2.tar.unpack"), "SECOND_PROCESS_AFTER", 1)
     end = threading.Event()
     thread = threading.Thread(target=end.wait)
     thread.start()
@@ -232,7 +232,7 @@ def test_a_process_that_can_not_fork_goes_on_alone(place, monkeypatch, done):
     def refused():
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(importlib.import_module("overlay2.tar.unpack"), "HELP_AFTER", 1)
+    monkeypatch.setattr(importlib.import_module("overlay2.tar.unpack"), "SECOND_PROCESS_AFTER", 1)
     monkeypatch.setattr(os, "fork", refused)
     descriptors = os.listdir("/proc/self/fd")
     place.unpack(TREE)
