@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Run ansible-test on a copy of this checkout: ansible_test.py sanity|integration [ansible-test's arguments].
 
-ansible-test insists on …/ansible_collections/strata/overlay2 as the real working directory, so what git does not
-ignore is copied to .cache/ansible_collections/strata/overlay2. It also wants each Python as `pythonX.Y` on PATH, and
-pip's bootstrap script, which it downloads from a host that a closed network may not reach; where its cache has none,
-a script is put there that has the same effect by way of ensurepip.
+ansible-test only works in a directory …/ansible_collections/strata/overlay2, so the files that git does not ignore are
+copied to .cache/ansible_collections/strata/overlay2. It also needs each Python as `pythonX.Y` on PATH, and pip's
+bootstrap script, which it downloads from a host that a closed network may not reach. If its cache lacks the script, one
+is written there that does the same with ensurepip.
 
 Sanity runs on the oldest and on the newest ansible-core that the collection claims to support, each in an environment
 of its own in .cache, on the newest Python here that pip can install it on. Integration runs on the core of `.venv`.
@@ -30,11 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 COLLECTIONS = CACHE / "ansible_collections"
 COPY = COLLECTIONS / "strata" / "overlay2"
-# What ansible-test leaves in the copy and wants to find again.
+# What ansible-test creates in the copy and reuses.
 KEPT = {".git", "tests/output"}
 
 BOOTSTRAP = '''\
-"""Install pip as get-pip.py does, from the wheel that comes with Python: written by strata.overlay2's tests.
+"""Install pip as get-pip.py does, from the wheel that comes with Python. Written by the tests of strata.overlay2.
 
 Remove this file to have ansible-test download pip's own script again.
 """
@@ -71,7 +71,7 @@ def environment(core: str) -> Path | None:
 
 
 def write_bootstrap(programs: Path) -> None:
-    """Put a bootstrap script into ansible-test's cache for each pip version that it may ask for, where it has none."""
+    """Write a bootstrap script for each pip version that ansible-test may ask for and has none in its cache."""
     (file,) = programs.parent.glob("lib/python*/site-packages/ansible_test/_internal/python_requirements.py")
     source = file.read_text()
     folder = Path("~/.ansible/test/cache").expanduser()
@@ -83,7 +83,7 @@ def write_bootstrap(programs: Path) -> None:
 
 
 def link_pythons() -> None:
-    """Make a folder that holds pythonX.Y for each interpreter found."""
+    """Create a directory with a link pythonX.Y for each interpreter found."""
     folder = CACHE / "pythons"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -92,7 +92,7 @@ def link_pythons() -> None:
 
 
 def copy_checkout() -> None:
-    """Bring the copy in line with the checkout, leaving times alone so that caches by time stay valid."""
+    """Synchronize the copy with the checkout. Times are kept, so that caches that compare them stay valid."""
     names = build_collection.tracked_files("--others", "--exclude-standard")
     wanted = set(names)
     if COPY.exists():
@@ -111,7 +111,7 @@ def copy_checkout() -> None:
         if target.is_symlink():
             target.unlink()
         shutil.copy2(ROOT / name, target, follow_symlinks=False)
-    # A repository of its own: the checkout's ignores this folder, and ansible-test lists what git does.
+    # A repository of its own, because that of the checkout ignores .cache and ansible-test asks git for the files.
     subprocess.run(["git", "init", "--quiet", str(COPY)], check=True)
 
 
@@ -129,7 +129,7 @@ def run(programs: Path, kind: str, arguments: list[str]) -> int:
 
 
 def main() -> int:
-    """Prepare the copy and the tools, then hand over; the exit status is the last of ansible-test's that is not 0."""
+    """Prepare the copy and the tools, and run ansible-test; the exit status is the last one that is not 0."""
     if len(sys.argv) < 2 or sys.argv[1] not in ("sanity", "integration"):
         raise SystemExit(__doc__)
     kind, arguments = sys.argv[1], sys.argv[2:]

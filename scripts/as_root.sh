@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run a command as root: directly where we are root, else as root of a new user namespace, where the kernel allows
-# overlay mounts with `userxattr`. With newuidmap and an entry in /etc/subuid more than one user id can be used there.
+# Run a command as root: directly if we are root, otherwise as root of a new user namespace, in which the kernel allows
+# overlay mounts with `userxattr`. Several user ids can be used there with newuidmap and an entry in /etc/subuid.
 set -eu
 
 if [ "$(id -u)" -eq 0 ]; then
@@ -18,13 +18,13 @@ else
 fi
 
 if ! problem=$(unshare --user --map-root-user $ids --mount true 2>&1); then
-    echo "Not root, and no user namespace can be made here: $problem" >&2
-    echo "Run as root, or let users make namespaces: sysctl kernel.unprivileged_userns_clone=1," >&2
+    echo "Not root, and a user namespace cannot be created here: $problem" >&2
+    echo "Run as root, or allow users to create namespaces: sysctl kernel.unprivileged_userns_clone=1," >&2
     echo "kernel.apparmor_restrict_unprivileged_userns=0 or user.max_user_namespaces, whichever this host has." >&2
     exit 1
 fi
-echo "Not root: running in a user namespace, $scope. Mounts end with it; no quota, no trusted.* attributes."
-# Ansible would take ~root for its temporary files, which is the real root's.
+echo "Not root: running in a user namespace, $scope. Mounts end with it; quotas and trusted.* attributes are missing."
+# Ansible would put its temporary files below ~root, which belongs to real root.
 ANSIBLE_REMOTE_TMP=${ANSIBLE_REMOTE_TMP:-$HOME/.ansible/tmp}
 export ANSIBLE_REMOTE_TMP
 exec unshare --user --map-root-user $ids --mount -- "$@"

@@ -31,8 +31,9 @@ INVENTORY_HEAD = """\
 
 
 def run(*command: str) -> None:
-    """Run one of the tools; the first that fails ends the build."""
-    subprocess.run(command, cwd=SITE, check=True)
+    """Run one of the tools; the first that fails ends the build. Errors and warnings go to stderr."""
+    if subprocess.run(command, cwd=SITE, stdout=subprocess.DEVNULL, check=False).returncode:
+        raise SystemExit(f"{command[0]} failed.")
 
 
 def main() -> None:

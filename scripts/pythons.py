@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Find the Python interpreters of this host by version: on PATH, and where pyenv and uv keep theirs.
 
-As a program it prints one `version path` a line. A name on PATH may be a version manager's shim that refuses to run,
-so every candidate is tried.
+As a program it prints lines of `version path`. A name on PATH may be the shim of a version manager that refuses to run,
+so each candidate is tried.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VERSIONS = tuple(f"3.{minor}" for minor in range(8, 15))
 
 
 def found() -> dict[str, str]:
-    """Map versions such as "3.8" to the path of an interpreter that works, the lowest version first."""
+    """Map versions such as "3.8" to the path of a working interpreter, lowest version first."""
     result = {}
     for version in VERSIONS:
         for candidate in _candidates(version):
@@ -40,7 +40,7 @@ def _candidates(version: str) -> list[str]:
 
 
 def _executable(path: str, version: str) -> str:
-    """Where the interpreter really lies, empty where it is another version, does not run or has no working venv."""
+    """The real path of the interpreter; empty if it is another version, does not run or lacks venv."""
     code = "import ensurepip, ssl, sys, venv, zlib; print('%d.%d' % sys.version_info[:2], sys.executable)"
     try:
         done = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=20, check=False)

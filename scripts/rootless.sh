@@ -1,7 +1,7 @@
 #!/bin/sh
-# Run a command without root's powers, as root of a user namespace. A plain user goes by as_root.sh. Root hands over to
-# `nobody`, if nobody can reach the environment's Python and this checkout; else it stays root in name alone: a user
-# namespace takes from it what the kernel grants the real one (trusted.* attributes, quota, block devices).
+# Run a command without real root, as root of a user namespace. An unprivileged user gets there with as_root.sh. Root
+# becomes `nobody` first, if that user can reach the checkout and its Python. Otherwise it only enters the namespace,
+# where it lacks what the kernel grants real root alone: trusted.* attributes, quotas and block devices.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,11 +14,11 @@ trap 'rm -rf "$home"' EXIT
 export HOME="$home" XDG_RUNTIME_DIR="$home/run" ANSIBLE_REMOTE_TMP="$home/.ansible/tmp"
 mkdir -m 700 "$XDG_RUNTIME_DIR"
 as_nobody="setpriv --reuid=nobody --regid=nogroup --clear-groups"
-# By way of env: setpriv itself may still have root's capabilities at the moment of its exec.
+# With env in between: setpriv itself may still have root's capabilities at the moment of its exec.
 if $as_nobody env "${PYTHON:-$here/../.venv/bin/python}" -c "import ansible" 2>/dev/null; then
     chown -R nobody:nogroup "$home"
     $as_nobody "$here/as_root.sh" "$@"
 else
-    echo "The user nobody can't reach this checkout or its Python: as root of a user namespace that maps root alone."
+    echo "The user nobody cannot reach this checkout or its Python: running as root of a user namespace that maps only root."
     unshare --user --map-root-user --mount -- "$@"
 fi

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""See that the system packages of a bindep.txt profile are there: as root install what is missing, else say so.
+"""Install the missing system packages of a bindep.txt profile, or name them if this is not root.
 
-It runs before there is a virtual environment, so it reads the small part of bindep's format that the file uses by
-itself, with the standard library only. Usage: system_packages.py PROFILE [--check]
+It runs before there is a virtual environment, so it parses the part of bindep's format that the file uses, with the
+standard library only. Usage: system_packages.py PROFILE [--check]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LINE = re.compile(r"^(?P<name>[\w.+-]+)\s*(?:\[(?P<selectors>[^\]]*)\])?\s*(?:#\
 
 
 class Package(NamedTuple):
-    """One line of bindep.txt: a package, the profiles that want it, and the commands that stand for it."""
+    """One line of bindep.txt: a package, the profiles that need it, and the commands that it provides."""
 
     name: str
     profiles: tuple[str, ...]
@@ -30,7 +30,7 @@ class Package(NamedTuple):
 
 
 def packages(text: str) -> Iterator[Package]:
-    """Parse bindep.txt; a line outside the format we use is an error rather than a package silently not installed."""
+    """Parse bindep.txt. An unknown format is an error, so that no package is silently left out."""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -43,7 +43,7 @@ def packages(text: str) -> Iterator[Package]:
 
 
 def is_there(package: Package) -> bool:
-    """Tell by its commands (whoever installed them), and by dpkg for a package that names none."""
+    """Whether its commands exist, whoever installed them, or, for a package without commands, whether dpkg lists it."""
     if package.commands:
         path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"))
         return all(shutil.which(command, path=path) for command in package.commands)
@@ -61,7 +61,7 @@ def is_there(package: Package) -> bool:
 
 
 def install(names: list[str]) -> None:
-    """Install by apt; the package lists are fetched only where they do not know a name yet or are out of date."""
+    """Install with apt; the package lists are only updated if that fails."""
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names]
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     print("Installing system packages:", *names, flush=True)
@@ -73,7 +73,7 @@ def install(names: list[str]) -> None:
 
 
 def main() -> None:
-    """Check one profile; exit non-zero only where root's installation failed."""
+    """Check one profile; the exit status is not 0 only if an installation failed."""
     arguments = [word for word in sys.argv[1:] if not word.startswith("-")]
     if len(arguments) != 1:
         raise SystemExit(__doc__)
@@ -91,11 +91,11 @@ def main() -> None:
         return
     remedy = f"sudo apt-get install --no-install-recommends {names}" if shutil.which("apt-get") else "see bindep.txt"
     print(f"\n*** System packages missing for '{profile}': {names}", f"*** Install them with: {remedy}", sep="\n")
-    print("*** Going on without them; what needs them will be skipped or fail, and say so.\n", flush=True)
+    print("*** Continuing without them: tests that need them are skipped, or fail and say so.\n", flush=True)
 
 
 def in_user_namespace() -> bool:
-    """Tell whether root here is only root of a user namespace, who cannot install packages."""
+    """Whether root is only root of a user namespace, which cannot install packages."""
     return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run make targets one after the other, the rest also when one fails, and end with what took how long.
+# Run make targets one after the other, also after a failure, and print the result and the time of each.
 set -u
 status=0
 summary=

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Writes what docs/tui.md shows of the inspector: the tables of keys, from its bindings, and the picture, by itself.
+"""Generate the tables of keys in docs/tui.md from the bindings of the inspector, and its picture, docs/tui.svg.
 
     .venv/bin/python scripts/tui_page.py
 
-tests/unit/tui/test_page.py fails when they are not what this would write.
+tests/unit/tui/test_page.py fails if they differ from what this program would write.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIZE = (128, 21)
 
 
 def sections():
-    """(title, text, bindings) of everything that has keys: what all screens share, lists, then each screen."""
+    """(title, text, bindings) of everything that has keys: all screens, lists, then each screen."""
     from overlay2_tui.actions import own_bindings
     from overlay2_tui.app import Overlay2App
     from overlay2_tui.widgets.file_grid import FileGrid
@@ -60,13 +60,13 @@ def tables():
 
 
 def page(text):
-    """The page with its tables made anew (str)."""
+    """The page with new tables (str)."""
     before, rest = text.split(START)
     return f"{before}{START}\n\n{tables()}\n\n{END}{rest.split(END)[1]}"
 
 
 def picture():
-    """The layers of the tests' scripted home, exported as the program does on the key e (str, SVG)."""
+    """The layers of the scripted home of the tests, exported as by the key `e` (str, SVG)."""
     sys.path.insert(0, str(ROOT / "tests"))
     os.environ["TZ"] = "UTC"
     time.tzset()
@@ -89,7 +89,7 @@ def picture():
 
 
 def standing_alone(svg):
-    """An export without the fonts that it would fetch: what shows a README fetches none."""
+    """An export without references to fonts: pages that show a README do not load them."""
     svg = re.sub(r"\s*@font-face \{.*?\n    \}", "", svg, flags=re.DOTALL)
     svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Run the core's unit tests on the oldest and the newest Python of this host, from the wheel that pip would install.
 
-A target has whatever Python it has: the core promises 3.8 and later. Arguments go to pytest; PYTHONS="3.9 3.12" picks
-others, PYTHONS=all takes each that is found. The oldest runs all; where this picks, the newest leaves out the tests
-marked slow, which do not hang on the Python and have run on two by then.
+The core supports Python 3.8 and later, as targets have any of them. Arguments are passed to pytest. PYTHONS="3.9 3.12"
+chooses other versions, PYTHONS=all each that is found. By default the newest leaves out the tests marked slow:
+they do not depend on the Python version, and have run on two versions by then.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> int:
         wanted = list(dict.fromkeys(others[:1] + others[-1:]))
         quick = wanted[1:]
     if not wanted:
-        print("*** No other Python than the environment's was found: the core's tests ran on that one only.")
+        print("*** No other Python was found: the tests of the core ran on that of .venv only.")
     wheel = build_wheel()
     status = 0
     for version in wanted:

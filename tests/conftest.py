@@ -120,7 +120,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture(scope="session")
 def report(pytestconfig):
-    """A function that adds a line to the end of the run's output: for figures that are told, not asserted."""
+    """A function that adds a line to the end of the output, for figures that are reported but not asserted."""
     return pytestconfig.stash[_reports].append
 
 

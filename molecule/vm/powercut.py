@@ -2,7 +2,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Cut the power of test VMs while plays make layers in them, and see what is there after the next boot.
+"""Cut the power of test VMs while plays make layers in them, and check the layers after the next boot.
 
     powercut.py [--cuts 30] [--seed N] NAME...      the machines are vm.py's, and run already
 
@@ -46,7 +46,7 @@ ARCHIVE_FOLDER = "/srv/data/powercut-archives"
 HOLDER = "powercut"
 
 
-# --- what is to be there ----------------------------------------------------------------------------------------------
+# --- expectations -----------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass

@@ -22,9 +22,9 @@ from .overlay2.errors import (
     OptionError,
     QuotaNotSupported,
 )
+from .overlay2.home.layer import Layer
 from .overlay2.home.layout import MAX_DEPTH
 from .overlay2.home.quota import QuotaUsage
-from .overlay2.home.reading import Layer
 
 
 class Wanted(NamedTuple):

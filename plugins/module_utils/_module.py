@@ -17,9 +17,9 @@ from . import _fast_zipimport
 
 _fast_zipimport.install()
 
-from .overlay2.basedriver import BaseDriver
 from .overlay2.errors import HINTS, LayerNotFound, Overlay2Error
 from .overlay2.home.layout import check_id
+from .overlay2.mountdriver import MountDriver
 
 #: The arguments that every module takes, as the documentation fragment ``driver`` describes them.
 DRIVER_ARGUMENTS = {
@@ -32,11 +32,11 @@ class DriverModule(AnsibleModule):
     """A module that opens a home. All of them support check mode.
 
     :param arguments: the module's own arguments, beside :data:`DRIVER_ARGUMENTS`.
-    :param driver: class of the driver; the base is enough to manage layers, and keeps the diff code off the wire.
+    :param driver: class of the driver; the least that the module needs, as Ansible sends what it imports.
     :param kwargs: passed on to AnsibleModule.
     """
 
-    def __init__(self, arguments: dict[str, Any], driver: type[BaseDriver] = BaseDriver, **kwargs: Any) -> None:
+    def __init__(self, arguments: dict[str, Any], driver: type[MountDriver] = MountDriver, **kwargs: Any) -> None:
         self._driver = driver
         super().__init__(argument_spec=dict(DRIVER_ARGUMENTS, **arguments), supports_check_mode=True, **kwargs)
 
@@ -70,7 +70,7 @@ class DriverModule(AnsibleModule):
             return None
         return self._driver(home, options, read_only=read_only)
 
-    def require_layer(self, driver: BaseDriver | None) -> Any:
+    def require_layer(self, driver: MountDriver | None) -> Any:
         """The record of the layer that the task names; in check mode None if it is missing, with a warning.
 
         :raises LayerNotFound: it is missing.
@@ -123,7 +123,7 @@ def failure(error: Overlay2Error) -> dict[str, Any]:
     }
 
 
-def find_layer(driver: BaseDriver | None, layer_id: str) -> Any:
+def find_layer(driver: MountDriver | None, layer_id: str) -> Any:
     """The layer's record, or None if there is no such layer or (``driver`` is None) no home.
 
     :raises InvalidLayerId: no layer can have that id.

@@ -263,6 +263,7 @@ from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import
     state_of,
 )
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, find_layer
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.basedriver import BaseDriver
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.digests import checked_digest, diff_id_of
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import (
     ArchiveError,
@@ -511,7 +512,8 @@ def main() -> None:
             "owner": {"type": "str"},
             "measure": {"type": "bool", "default": False},
             "force": {"type": "bool", "default": False},
-        }
+        },
+        driver=BaseDriver,
     ).run(manage)
 
 

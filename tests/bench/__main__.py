@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""`make bench`, or `python tests/bench`: this driver beside its peers, on the same trees and disk, in the same run.
+"""`make bench`, or `python tests/bench`: compares this driver with others on the same trees and disk, in one run.
 
 Peers are the Go driver that this one follows, in process as this one is; the containers-storage program; GNU tar and
 cp. A driver in process is asked over a pipe and takes the time of its calls itself; of a program the whole process
@@ -48,7 +48,7 @@ def main():
         sys.exit("The benchmark needs root, and not only a user namespace's: it mounts file systems of its own.")
     done = []
     with scratch("bench") as folder, tmpfs(folder) as run_root, ended_once():
-        os.environ["OVERLAY2_RUN_ROOT"] = run_root  # a host has it on a tmpfs, /run
+        os.environ["OVERLAY2_RUN_ROOT"] = run_root  # hosts have it on a tmpfs, /run
         contenders = Contenders(CACHE)
         for name, reason in contenders.missing.items():
             print(f"Without {name}: {reason}.", flush=True)
@@ -121,7 +121,7 @@ def measured(bench, row, rounds):
 
 
 def tell_differences(row, samples):
-    """Say so where two contenders did not do the same work."""
+    """Report contenders that did not do the same work."""
     results = {name: found[-1].result for name, found in samples.items() if found[-1].result is not None}
     if len(set(results.values())) > 1:
         print(f"{row.name}: NOT THE SAME WORK: {results}", flush=True)

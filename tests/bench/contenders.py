@@ -24,7 +24,7 @@ from peers import environment, search_path
 from support import host
 
 OURS, GO, STORAGE, TAR, CP = "overlay2", "Go driver", "containers-storage", "GNU tar", "cp"
-#: The Go driver of moby 20.10 as it is: it leaves the small files of a new layer to the kernel.
+#: The unmodified Go driver of moby 20.10, which does not sync the small files of a new layer.
 UNSYNCED_GO = "Go driver of 20.10"
 PROGRAMS = {STORAGE: "containers-storage", TAR: "tar", CP: "cp"}
 GO_PACKAGES = Path("/usr/share/gocode")
@@ -33,11 +33,11 @@ SAMPLED = 0.0005  # seconds between two looks at a family of processes: some run
 
 
 class Missing(Exception):
-    """A contender that is not to be had here; the message says what to install."""
+    """A contender is missing here; the message says what to install."""
 
 
 class Failed(Exception):
-    """A contender did not do what it was told."""
+    """A contender failed."""
 
 
 class Sample(NamedTuple):
@@ -47,7 +47,7 @@ class Sample(NamedTuple):
     seconds: float = 0.0
     #: Bytes of memory at the peak.
     peak: int = 0
-    #: Bytes, where what is measured is a size.
+    #: Bytes, if a size is measured.
     size: int = 0
     #: A number that must be the same for all contenders.
     result: int | None = None
@@ -88,7 +88,7 @@ class Contenders:
 
 
 def bare_interpreter():
-    """What a Python that has only started takes: its peak resident set in bytes."""
+    """The peak resident set of an idle Python, in bytes."""
     code = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True)
     return int(done.stdout) * 1024
@@ -171,7 +171,7 @@ class Meter:
     def worker(self, worker, do, **arguments):
         """Have a :class:`Worker` carry out a command, with the disks in step before it; gives a Sample."""
         os.sync()
-        with self._watched(worker.pid, itself=False) as family:  # it tells its own peak
+        with self._watched(worker.pid, itself=False) as family:  # it reports its own peak
             said = worker.ask(do, **arguments)
         return Sample(said["seconds"], max(said["peak"], family.peak), result=said.get("result"))
 

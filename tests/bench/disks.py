@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where measurements take place, and pipes that take or give data without getting into the way."""
+"""File systems for measurements, and pipes that take or give data at next to no cost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fresh_disk(folder):
         try:
             yield disk
         finally:
-            # What is still to be written of large files need not be written any more.
+            # Data of large files that is still in memory need not be written any more.
             large = ["find", disk, "-xdev", "-size", "+1M", "-type", "f"]
             subprocess.run([*large, "-exec", "truncate", "--size", "0", "{}", "+"], check=False, env=environment())
             host.unmount_below(disk)
@@ -60,7 +60,7 @@ def tmpfs(folder):
 
 @contextlib.contextmanager
 def drain(folder):
-    """A named pipe whose reader takes no time of its own: what is written to it is spliced to /dev/null. Its path."""
+    """The path of a named pipe whose reader splices everything to /dev/null, so that it costs next to nothing."""
     path = os.path.join(folder, "pipe")
     with _pipe(path, lambda: _move(path, os.devnull)):
         yield path

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The trees that are measured with, and their archives: the same bytes on every run."""
+"""The trees that are used for measurements, and their archives: the same bytes in every run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK = 1 << 20
 
 
 class Shape(NamedTuple):
-    """What a tree is made of: so many files of so many bytes, in so many folders."""
+    """The shape of a tree: how many files of how many bytes, in how many folders."""
 
     files: int
     size: int

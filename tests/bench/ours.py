@@ -103,7 +103,7 @@ def carry_out(command, arguments):
     started, said = time.perf_counter(), {}
     try:
         result = command(**arguments)
-    except Exception as error:  # whatever it is, the benchmark tells it
+    except Exception as error:  # the benchmark reports any error
         said["error"] = f"{type(error).__name__}: {error}"
         result = None
     said["seconds"] = time.perf_counter() - started

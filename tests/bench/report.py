@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What came out: kept as JSON, printed as a table, for a terminal or for docs/speed.md."""
+"""Results, kept as JSON and printed as a table, for a terminal or for docs/speed.md."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def summary(row, samples, trouble):
 
 
 def judged(goal, contenders):
-    """A goal and how near it is: a dict with the ratio, or the value itself, and whether that is good enough."""
+    """A goal and its result: a dict with the ratio, or the value itself, and whether the goal is met."""
     value = met = None
     if goal.of in contenders and (goal.against is None or goal.against in contenders):
         value = contenders[goal.of][goal.what]
@@ -60,14 +60,14 @@ def judged(goal, contenders):
 
 
 def commit():
-    """What is measured, as git names it (str)."""
+    """The measured commit, as git describes it (str)."""
     command = ["git", "describe", "--always", "--dirty"]
     done = subprocess.run(command, cwd=Path(__file__).parent, check=False, capture_output=True, text=True)
     return done.stdout.strip()
 
 
 def machine():
-    """Where it is measured (str)."""
+    """The machine (str)."""
     names = {
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a row of the table is: a workload, who does it, and what is wanted."""
+"""A row of the table: a workload, its contenders and its goals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Measure = Callable[[Meter], Sample]
 
 
 class Goal(NamedTuple):
-    """What is wanted: a contender's median at most so many times another's, or (against None) at most so much."""
+    """A goal: a contender's median at most so many times another's, or (against None) at most so much."""
 
     at_most: float
     against: str | None = GO
@@ -83,7 +83,7 @@ class Bench:
 
     @contextlib.contextmanager
     def place(self):
-        """A new folder on the real disk for the length of a ``with`` block; what is in it stays until the end."""
+        """A new folder on the real disk for the length of a ``with`` block; its content is deleted at the very end."""
         yield tempfile.mkdtemp(prefix="place-", dir=self.folder)
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Rows about what it takes to get the driver to where it works: plays, the modules' payload, imports."""
+"""Rows about Ansible and start-up: plays, the payload of the modules, imports."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _beside_python(program):
 
 @contextlib.contextmanager
 def sent(bench):
-    """The zip that Ansible sends for overlay2_layer: what is in it of this collection, and of Ansible itself."""
+    """The zip that Ansible sends for overlay2_layer: the size of this collection's part and of Ansible's own."""
     with bench.place() as place:
 
         def payload(ours, _meter):

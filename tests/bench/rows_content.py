@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Rows about what is in layers: applied, archived, compared, measured and removed."""
+"""Rows about the content of layers: applying, archiving, comparing, measuring and removing it."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _to_null(_folder):
 
 @contextlib.contextmanager
 def sized(bench):
-    """Each contender tells the size of the same layer, or of its own copy."""
+    """Each contender measures the same layer, or its own copy."""
     with filled(bench, MANY) as (home, store):
         yield {
             OURS: functools.partial(_ask, bench, OURS, home, "diffsize", layer=LAYER),

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""A place to unpack into, with something beside it that must stay as it is."""
+"""A place to unpack into, next to something that must not change."""
 
 from __future__ import annotations
 

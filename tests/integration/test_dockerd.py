@@ -448,5 +448,5 @@ def links_as_ids(home, layer):
 
 
 def as_json_shows(path):
-    """A path as dockerd's JSON answers show it: what is not UTF-8 is replaced."""
+    """A path as dockerd's JSON answers show it: bytes that are not UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")

@@ -40,7 +40,7 @@ def look(home, script, seconds=60):
 
 
 def all_of(home):
-    """Inode, mode, size and time of everything in a home but what is mounted there: reading must leave it so."""
+    """Inode, mode, size and time of everything in a home except mounts. Reading must not change them."""
     found = {}
     for folder, folders, files in os.walk(home):
         folders[:] = [name for name in folders if not os.path.ismount(os.path.join(folder, name))]

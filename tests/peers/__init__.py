@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The real programs that the driver is held against, and what one may ask of them.
+"""The real programs that the driver is compared with.
 
 * :mod:`peers.dockerd`: a dockerd of our own, on its own folders, spoken to by its HTTP API.
 * :mod:`peers.containers_storage`: the ``containers-storage`` program on a store of its own.
@@ -9,7 +9,7 @@
 * :mod:`peers.diskfacts`: what lies in a folder, entry by entry, as ``lstat`` and ``listxattr`` tell it.
 
 A peer that is missing fails the test that wants it: a comparison that silently did not happen is worth
-nothing. ``OVERLAY2_TEST_ALLOW_MISSING_PEERS=1`` turns the failure into a skip that names what is missing.
+nothing. ``OVERLAY2_TEST_ALLOW_MISSING_PEERS=1`` turns the failure into a skip that names the missing program.
 """
 
 from __future__ import annotations

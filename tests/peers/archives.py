@@ -19,7 +19,7 @@ WHEN = 1_400_000_000
 
 
 def _whiteouts(archive):
-    """Things hidden: a file, a folder, what is not there, what this archive also has; opaque after and before."""
+    """Whiteouts of a file, a folder, a missing name and a name of this archive; opaque marks before and after."""
     with _tar(archive) as tar:
         _file(tar, "etc/.wh.gone")
         _file(tar, "trees/.wh.gone")

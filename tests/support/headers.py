@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the kernel's C headers say of a number that the code spells out."""
+"""The values of constants in the kernel's C headers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ NOBODY = 65534
 def call(function: Callable[[], Any]) -> Any:
     """What *function* returns in a child that is user and group `nobody`. An OSError or one of ours is raised here too.
 
-    The child is a fork, as `nobody` may not be able to start this Python: it can use what is imported already.
+    The child is a fork, as `nobody` may not be able to start this Python. It can use modules that are imported already.
     """
     read_end, write_end = os.pipe()
     child = os.fork()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The overlay module's parameters: read, and changed for a moment."""
+"""Read the parameters of the overlay module, and change them for a moment."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from overlay2 import Layer
 from overlay2.health import Finding
+from overlay2.home.layer import LayerPaths
 from overlay2.home.quota import QuotaUsage
-from overlay2.home.reading import LayerPaths
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.owners import Owner
 from overlay2_tui.model import (

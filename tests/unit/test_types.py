@@ -44,3 +44,8 @@ def test_every_public_name_has_a_type(tmp_path):
     revealed = checked(tmp_path, "import overlay2\n" + "".join(f"reveal_type(overlay2.{name})\n" for name in names))
     assert len(revealed) == len(names)
     assert not [line for line in revealed if '"Any"' in line or ": error:" in line]
+
+
+def test_the_reader_of_graph_drivers_homes_is_a_layer_reader(tmp_path):
+    code = "from overlay2.home.reading import LayerReader\nfrom overlay2.home.store import GraphDriverStore\n"
+    assert checked(tmp_path, code + 'reader: LayerReader = GraphDriverStore("/home")\n') == []

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Tests that need a kernel with XFS quota. The VM scenario copies this folder into its guest and runs it there.
 
-They make an XFS of their own, on a loop device, so as root on a host with such a kernel `pytest tests/vm` will do.
+They create an XFS of their own on a loop device. On a host with such a kernel, `pytest tests/vm` runs them as root.
 OVERLAY2_TEST_DIR says where the image lies (default: /var/tmp).
 """
 
@@ -26,7 +26,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def xfs():
-    """Mount point (Path) of an XFS with project quota, of which nobody else uses anything."""
+    """Mount point (Path) of an XFS with project quota that nobody else uses."""
     parent = Path(tempfile.mkdtemp(prefix="overlay2-quota-", dir=os.environ.get("OVERLAY2_TEST_DIR") or "/var/tmp"))
     parent.chmod(0o755)
     try:

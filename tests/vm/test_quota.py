@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The quota room on an XFS with project quota: what it sets is what the kernel enforces and what xfs_quota reports."""
+"""home/quota.py on an XFS with project quota: the kernel enforces the limits, and xfs_quota reports them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 
 def new_layer(control, name, size, content=True):
-    """A layer's folder (Path) with a quota, made as the driver does: the id first, `diff` and `work` after."""
+    """A layer's folder (Path) with a quota, made as the driver creates it: first the id, then `diff` and `work`."""
     layer = Path(control.home, name)
     layer.mkdir(parents=True)
     control.assign(str(layer), size)
@@ -166,7 +166,7 @@ def test_at_the_limit_a_lower_file_cannot_be_deleted_either(control, overlay):
     layer = new_layer(control, "layer", MIB)
     lower = layer.parent / "layer-lower"
     lower.mkdir()
-    # Names too long to fit beside each other into the folder's inode: each whiteout needs room of its own.
+    # Names too long to fit beside each other into the folder's inode: each whiteout takes a block of its own.
     for number in range(4):
         (lower / (str(number) + "x" * 200)).touch()
     merged = overlay(layer)

@@ -58,7 +58,7 @@ def list_folder(driver, layer, folder, merged):
     :param merged: what the mounted layer would show; else the layer's own files.
     :raises Overlay2Error: it can't be read.
     """
-    with chain_view(driver, layer) as view:
+    with chain_view(driver.opened, layer) as view:
         entries = tuple(view.merged(folder) if merged else view.own(folder))
         problems = view.problems
         if len(view.layers) > 1 and not sees_all(driver):
@@ -71,7 +71,7 @@ def look_at(driver, layer, entry):
 
     :raises Overlay2Error: it can't be read.
     """
-    with chain_view(driver, layer) as view:
+    with chain_view(driver.opened, layer) as view:
         lines, no_lines = None, ""
         if stat.S_ISREG(entry.info.st_mode) and view.owner(entry.path) is not None:
             lines, no_lines = _text(view.head(entry.path, _HEAD_BYTES))
@@ -92,7 +92,7 @@ def owner_of(driver, layer, path):
     :raises Overlay2Error: it can't be read.
     """
     clean = os.path.normpath("/" + path)
-    with chain_view(driver, layer) as view:
+    with chain_view(driver.opened, layer) as view:
         return view.owner("" if clean in ("/", "//") else clean.replace("//", "/"))
 
 
@@ -102,7 +102,7 @@ def waste_of(driver, layer, progress=None):
     :param progress: called with the number of entries seen; what it raises ends the walk.
     :raises Overlay2Error: it can't be read.
     """
-    with chain_view(driver, layer) as view:
+    with chain_view(driver.opened, layer) as view:
         return view.waste(progress=progress)
 
 

@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 from overlay2 import Layer
+from overlay2.home.layer import LayerPaths
 from overlay2.home.quota import QuotaUsage
-from overlay2.home.reading import LayerPaths
 
 from .json_record import JsonRecord, Unusable
 from .meaning import features_of

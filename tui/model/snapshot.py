@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, TypeVar
 
 from overlay2 import Layer
-from overlay2.home.reading import LayerPaths
+from overlay2.home.layer import LayerPaths
 from overlay2.linux.mountinfo import MountEntry
 
 from .ownership import OwnerFacts, OwnershipReport

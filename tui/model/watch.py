@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from inotify_simple import INotify, flags
 
 if TYPE_CHECKING:
-    from overlay2.home.reading import WatchedDirectories
+    from overlay2.home.layer import WatchedDirectories
 
 _MASK = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.CLOSE_WRITE | flags.ONLYDIR
 _GONE = flags.IGNORED | flags.UNMOUNT

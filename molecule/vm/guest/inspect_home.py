@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tell what is in a home, as JSON, without changing anything: `inspect_home.py HOME [LAYER...]`.
+"""Print the content of a home as JSON, without changing anything: `inspect_home.py HOME [LAYER...]`.
 
 The layers named are read back in full, and their digest computed from what is in their `diff` folder; what the driver
 has on record about them is not asked.

@@ -45,7 +45,7 @@ def _store(path, data):
             stream.write(_checksum(data) + data)
         os.rename(temporary, path)
     except OSError:
-        pass  # such as no room, or somebody who may not write there
+        pass  # the disk may be full, or the user may not write there
 
 
 zipimport._compile_source = compile_source

@@ -16,7 +16,7 @@ _MODULES = {
     "Driver": "driver",
     "IdMap": "idmap",
     "IdRange": "idmap",
-    "Layer": "home.reading",
+    "Layer": "home.layer",
     "Overlay2Error": "errors",
 }
 __all__ = tuple(_MODULES)

@@ -187,7 +187,7 @@ class LowerView:
 
         :raises NotComparable: it is redirected, or marks whiteouts by attribute.
         """
-        descriptor = _open(root, folder)
+        descriptor = open_directory(root, folder)
         try:
             names = os.listxattr(descriptor)
             if self._redirect in names and folder:
@@ -204,7 +204,7 @@ class LowerView:
         return value == b"y"
 
 
-def _open(root, folder):
+def open_directory(root, folder):
     path = folder[1:] or "."
     if len(path) <= _SHORT:
         return os.open(path, _DIRECTORY, dir_fd=root)
@@ -230,7 +230,7 @@ def _brought_near(root, path):
 def listing(root, folder):
     """Names in a folder and what lstat(2) says of them (dict); empty where it vanished."""
     try:
-        descriptor = _open(root, folder)
+        descriptor = open_directory(root, folder)
     except FileNotFoundError:
         return {}
     found = {}

@@ -21,7 +21,7 @@ from .basedriver import BaseDriver
 
 if TYPE_CHECKING:
     from .changes import Change
-    from .home.reading import WatchedDirectories
+    from .home.layer import WatchedDirectories
     from .home.references import MountsElsewhere
     from .linux.mountinfo import MountEntry
     from .tar.stream import TarStream

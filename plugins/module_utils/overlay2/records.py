@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Mapping
 
 if TYPE_CHECKING:
+    from .home.layer import Layer, LayerPaths
     from .home.quota import QuotaUsage
-    from .home.reading import Layer, LayerPaths
 
 
 def layer_record(layer: Layer, paths: LayerPaths, size: int | None = None) -> dict[str, Any]:

@@ -1,50 +1,58 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a chain of layers shows at a path, told without mounting it.
+"""The files of a chain of layers, as they show without a mount.
 
-A view stands on the open ``diff`` folders of a layer and of those below, and answers by the rules of overlayfs
-(Documentation/filesystems/overlayfs.rst), so it serves readers who may not mount. One folder at a time is read: opening
-a path costs what is in that folder, not what is in the layer.
+A view reads the open directories of a layer and of those below it by the rules of overlayfs, so it serves readers who
+may not mount. One directory is read at a time: opening a path costs what is in that directory, not in the layer.
 
-Paths are absolute within the layer, the root being ``""``; names that are no UTF-8 come with surrogate escapes.
+Paths are absolute within the layer, the root being ``""``; names that are not UTF-8 come with surrogate escapes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import heapq
 import os
 import stat
-from typing import NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
-from .changes import ChangeKind, LowerView, NotComparable, Place, differs, listing, lstat
-from .errors import LayerDamaged, Overlay2Error, from_os_error
+from . import changes
+from .changes import ChangeKind, listing, lstat
+from .errors import LayerDamaged, Overlay2Error, from_os_error, translated
 from .home.layout import check_id
 from .linux import beneath, fs, xattr
-from .linux.overlayfs import is_whiteout
+from .stack import Part, Place, Stack
+from .waste import Waste, measure
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-#: Neither a pipe nor a device may hold a reader up, and a link is no file of the layer.
+if TYPE_CHECKING:
+    from .home.opening import Home
+    from .home.reading import LayerReader
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: Without waiting for a pipe or a device, and without following a link.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Entry(NamedTuple):
-    """One name in a folder."""
+    """One name in a directory."""
 
     name: str
     path: str
-    #: What lstat(2) says of what shows; of what is gone, where the layer deleted it.
+    #: lstat(2) of the file that shows; of the one that is gone, if the layer deleted it.
     info: os.stat_result
-    #: What the viewed layer did to it (a ``ChangeKind``); None where it only passes it on.
+    #: What the viewed layer did to it; None if it is only passed on.
     kind: Optional[ChangeKind]
     #: Id of the layer it comes from; "" for a whiteout that hides nothing.
     owner: str
-    #: A folder that hides everything of its name below the layer it comes from.
+    #: A directory that hides the one of its name in the layers below its own.
     opaque: bool = False
+    #: A renamed directory: its path or name in the layers below its own, whose content it shows; "" for the same.
+    redirect: str = ""
+    #: A file whose data is in a layer below its own: only its attributes were changed.
+    metacopy: bool = False
 
     @property
-    def is_folder(self):
+    def is_folder(self) -> bool:
         return stat.S_ISDIR(self.info.st_mode)
 
 
@@ -55,111 +63,93 @@ class Version(NamedTuple):
     info: os.stat_result
     whiteout: bool
     opaque: bool
-    #: It is part of what the chain shows; else something above hides it.
+    #: It is part of what the chain shows; otherwise a layer above hides it.
     shows: bool
-
-
-class Waste(NamedTuple):
-    """What a chain stores and does not show: files that a layer further up wrote again or deleted."""
-
-    #: Bytes of the files of all layers, a file with several names once.
-    stored: int
-    #: Bytes of those that are hidden.
-    hidden: int
-    #: The worst of it, most bytes first: (path, bytes, number of hidden copies).
-    worst: Tuple[Tuple[str, int, int], ...]
-
-    @property
-    def score(self):
-        """The share of what is stored that shows, 0.0 to 1.0."""
-        return (self.stored - self.hidden) / self.stored if self.stored else 1.0
+    #: Its path in that layer, if a redirect makes that another one; "" for the same.
+    path: str = ""
+    #: Its data is in a layer below.
+    metacopy: bool = False
 
 
 @contextlib.contextmanager
-def chain_view(driver, layer):
+def chain_view(home: Home, layer: str) -> Iterator[ChainView]:
     """A :class:`ChainView` of a layer and all below it, for the length of a ``with`` block.
 
-    A lower layer that can't be opened is left out and stands in the view's ``problems``.
+    A lower layer that cannot be opened is left out and described in the view's ``problems``.
 
-    :param driver: the home's :class:`~.basedriver.BaseDriver`; one for reading only serves.
-    :param layer: id (str).
+    :param home: an opened home, such as ``driver.opened``; one that was opened for reading will do.
     :raises InvalidLayerId: no layer can have that id.
     :raises LayerNotFound: there is no such layer, or it vanished while it was read.
-    :raises LayerDamaged: its own ``diff`` folder is missing.
-    :raises Overlay2Error: the kernel refused, a missing right for example.
+    :raises LayerDamaged: its own directory is missing.
+    :raises Overlay2Error: the kernel refused, for lack of rights for example.
     """
     check_id(layer)
-    store = driver.opened.store
+    store = home.store
     with contextlib.ExitStack() as stack:
         roots = {_open_own(stack, store, layer): layer}
         problems = []
         try:
-            links = store.files(layer).lower_links
+            chain = store.lower_chain(layer)
         except LayerDamaged as error:
-            links = ()
+            chain = []
             problems.append(error.message)
-        for link in links:
+        for lower in chain:
+            if lower.problem:
+                problems.append(lower.problem)
+                continue
             try:
-                folder = store.resolve(layer, link)
-                roots[fs.open_on(stack, folder)] = os.path.basename(os.path.dirname(folder))
-            except LayerDamaged as error:
-                problems.append(error.message)
+                roots[fs.open_on(stack, lower.path)] = lower.id
             except OSError as error:
-                problems.append("its lower layer %s can't be read: %s" % (link, error.strerror))
-        try:
-            yield ChainView(roots, driver.features.xattr_class, tuple(problems))
-        except NotComparable as error:
-            raise Overlay2Error(
-                "only a mount can show that: %s" % error,
-                layer=layer,
-                remedy="Mount the layer and look at its merged folder",
-            ) from error
-        except OSError as error:
-            if isinstance(error, Overlay2Error):
-                raise
-            raise from_os_error(Overlay2Error, "it can't be read", error, layer=layer) from error
+                problems.append("its lower layer %s can't be read: %s" % (lower.id, error.strerror))
+        with translated("it can't be read", layer=layer):
+            yield ChainView(roots, home.features.xattr_class, tuple(problems))
 
 
-def _open_own(stack, store, layer):
+def _open_own(stack: contextlib.ExitStack, store: LayerReader, layer: str) -> int:
     store.require(layer)
     try:
-        return store.open_diff(stack, layer)
+        return fs.open_on(stack, store.upper_dir(layer))
+    except FileNotFoundError as error:
+        raise LayerDamaged(
+            "its %s folder is missing" % os.path.basename(store.upper_dir(layer)),
+            layer=layer,
+            path=error.filename,
+            remedy="Remove the layer and create it again",
+        ) from error
     except OSError as error:
-        if isinstance(error, Overlay2Error):
-            raise
         raise from_os_error(Overlay2Error, "its files can't be read", error, layer=layer) from error
 
 
 class ChainView:
     """What a layer and those below it show; made by :func:`chain_view`, whose errors its methods raise.
 
-    :param roots: open ``diff`` folders and whose they are (dict of int to str), uppermost first.
+    :param roots: open directories and the layers they belong to, uppermost first.
     :param problems: what of the chain is missing, in plain sentences.
     """
 
-    def __init__(self, roots, xattr_class, problems=()):
+    def __init__(self, roots: dict[int, str], xattr_class: str, problems: Tuple[str, ...] = ()) -> None:
         self.problems = problems
         self._owners = roots
         self._roots = list(roots)
-        self._top, self._lowers = self._roots[0], self._roots[1:]
-        self._rules = LowerView(xattr_class)
+        self._top = self._roots[0]
+        self._stack = Stack(self._roots, xattr_class)
 
     @property
-    def layers(self):
-        """Ids of the layers that are seen (list of str), uppermost first."""
+    def layers(self) -> list[str]:
+        """Ids of the layers that are seen, uppermost first."""
         return list(self._owners.values())
 
-    # Folders
+    # Directories
 
-    def own(self, folder=""):
-        """What the layer itself has in a folder: list of :class:`Entry`, sorted by name.
+    def own(self, folder: str = "") -> list[Entry]:
+        """The layer's own entries in a directory, sorted by name.
 
-        Whiteouts, and what an opaque folder hides, stand there as what they hide, with the kind DELETE. A folder that
-        is there only for what changed below it has the kind None.
+        A whiteout, or an entry that an opaque directory hides, appears as the file that it hides, with the kind DELETE.
+        A directory that exists only because something below it changed has the kind None.
 
-        :raises Overlay2Error: the folder can't be read.
+        :raises Overlay2Error: the directory can't be read.
         """
-        below = self._adding(self._lowers, folder)
+        below = self._below(folder)
         state = self._state(folder)
         if state == _DELETED:
             return self._deleted(below, folder, ())
@@ -171,56 +161,62 @@ class ChainView:
             found += self._deleted(below, folder, here)
         return sorted(found, key=_by_name)
 
-    def merged(self, folder=""):
-        """What shows in a folder of the mounted layer, with what the layer deleted there: list of :class:`Entry`.
+    def merged(self, folder: str = "") -> list[Entry]:
+        """The entries of a directory of the mounted layer, and those that the layer deleted there, sorted by name.
 
-        :raises Overlay2Error: the folder can't be read.
+        :raises Overlay2Error: the directory can't be read.
         """
         found = self.own(folder)
         if self._state(folder) == _DELETED or self._is_alone(folder):
             return found
         own_names = {entry.name for entry in found}
-        below = self._adding(self._lowers, folder)
-        for name, place in self._rules.names(below, folder).items():
+        for name, place in self._stack.names(self._below(folder)).items():
             if name not in own_names:
                 found.append(self._entry(folder + "/" + name, name, place, None))
         return sorted(found, key=_by_name)
 
-    def _own_entry(self, below, path, name, info):
-        before, _adding = self._rules.look_up(below, path)
-        if is_whiteout(info):
+    def _own_entry(self, below: list[Part], path: str, name: str, info: os.stat_result) -> Entry:
+        place = Place(self._top, path, info)
+        before, _parts = self._stack.look_up(below, name)
+        if self._stack.is_whiteout(place):
             if before is None:
                 return Entry(name, path, info, ChangeKind.DELETE, "")
             return self._entry(path, name, before, ChangeKind.DELETE)
-        place = Place(self._top, info)
         if before is None:
-            kind = ChangeKind.ADD
-        else:
-            kind = ChangeKind.MODIFY if differs(path, place, before) else None
-            if kind is None and not place.is_folder:
-                kind = ChangeKind.MODIFY  # copied up: the same to look at, and stored once more
-        return self._entry(path, name, place, kind)
+            return self._entry(path, name, place, ChangeKind.ADD)
+        differs = changes.differs(path, changes.Place(self._top, info), changes.Place(before.root, before.info))
+        # A file that is the same was copied up, and is stored once more.
+        return self._entry(path, name, place, ChangeKind.MODIFY if differs or not place.is_folder else None)
 
-    def _entry(self, path, name, place, kind):
-        opaque = place.is_folder and kind != ChangeKind.DELETE and self._rules.is_opaque(place.root, path)
-        return Entry(name, path, place.info, kind, self._owners[place.root], opaque)
+    def _entry(self, path: str, name: str, place: Place, kind: Optional[ChangeKind]) -> Entry:
+        owner = self._owners[place.root]
+        if kind == ChangeKind.DELETE:
+            return Entry(name, path, place.info, kind, owner)
+        if place.is_folder:
+            marks = self._stack.folder_marks(place.root, place.path)
+            return Entry(name, path, place.info, kind, owner, marks.opaque, marks.redirect)
+        return Entry(name, path, place.info, kind, owner, metacopy=self._stack.is_metacopy(place))
 
-    def _deleted(self, below, folder, here):
-        """What shows in the layers below and, by this layer's doing, no longer here."""
+    def _deleted(self, below: list[Part], folder: str, here: Sequence[str] | dict[str, os.stat_result]) -> list[Entry]:
+        """Entries that show in the layers below, and not in this one."""
         return [
             self._entry(folder + "/" + name, name, place, ChangeKind.DELETE)
-            for name, place in sorted(self._rules.names(below, folder).items())
+            for name, place in sorted(self._stack.names(below).items())
             if name not in here
         ]
 
-    def _adding(self, roots, folder):
-        """Those of ``roots`` that have a part in ``folder``: none of its parents is hidden from them."""
+    def _below(self, folder: str) -> list[Part]:
+        """The parts of a directory in the layers below, where a redirect of the layer itself says."""
         for path in _prefixes(folder):
-            _top, roots = self._rules.look_up(roots, path)
-        return roots
+            info = lstat(self._top, path)
+            if info is None or not stat.S_ISDIR(info.st_mode):
+                break
+            if self._stack.folder_marks(self._top, path).redirect:
+                return [part for part in self._stack.parts(folder) if part.root != self._top]
+        return self._stack.parts(folder, 1)
 
-    def _state(self, folder):
-        """What the layer itself has at a folder: it (PRESENT), nothing (ABSENT), or what hides it (DELETED)."""
+    def _state(self, folder: str) -> str:
+        """What the layer itself has at a directory: it (PRESENT), nothing (ABSENT), or what hides it (DELETED)."""
         for path in _prefixes(folder):
             info = lstat(self._top, path)
             if info is None:
@@ -229,65 +225,77 @@ class ChainView:
                 return _DELETED
         return _PRESENT
 
-    def _is_alone(self, folder):
-        """Whether the layer's own folder, or one it is in, is opaque."""
-        for path in ["", *_prefixes(folder)]:
-            info = lstat(self._top, path or "/.")
+    def _is_alone(self, folder: str) -> bool:
+        """True if the layer's own directory, or one that it is in, is opaque."""
+        for path in _prefixes(folder):
+            info = lstat(self._top, path)
             if info is None or not stat.S_ISDIR(info.st_mode):
                 return False
-            if self._rules.is_opaque(self._top, path) and path:  # the kernel does not ask a layer's uppermost folder
+            if self._stack.folder_marks(self._top, path).opaque:
                 return True
         return False
 
     # Single paths
 
-    def owner(self, path):
-        """Id of the layer that what shows at ``path`` comes from (str); None where nothing shows."""
+    def owner(self, path: str) -> str | None:
+        """Id of the layer that the file at ``path`` comes from; None if nothing shows there."""
         place = self._find(path)
         return None if place is None else self._owners[place.root]
 
-    def versions(self, path):
-        """What each layer of the chain has at ``path``: list of :class:`Version`, uppermost first."""
-        found, adding = [], self._roots
-        showing = set(self._showing(path))
-        for root in adding:
-            info = _lstat_without_links(root, path)
+    def versions(self, path: str) -> list[Version]:
+        """What each layer of the chain has at ``path``, uppermost first."""
+        showing = {part.root: part.path for part in self._showing(path)}
+        found = []
+        for root in self._roots:
+            there = showing.get(root, path)
+            info = _lstat_without_links(root, there)
             if info is None:
                 continue
-            opaque = stat.S_ISDIR(info.st_mode) and self._rules.is_opaque(root, path)
-            found.append(Version(self._owners[root], info, is_whiteout(info), opaque, root in showing))
+            place = Place(root, there, info)
+            found.append(
+                Version(
+                    owner=self._owners[root],
+                    info=info,
+                    whiteout=bool(there) and self._stack.is_whiteout(place),
+                    opaque=place.is_folder and bool(there) and self._stack.folder_marks(root, there).opaque,
+                    shows=root in showing,
+                    path="" if there == path else there,
+                    metacopy=self._stack.is_metacopy(place),
+                )
+            )
         return found
 
-    def link_target(self, path):
-        """Where the symbolic link that shows at ``path`` leads (str); None where it is no link."""
+    def link_target(self, path: str) -> str | None:
+        """The target of the symbolic link at ``path``; None if that is not a link."""
         place = self._find(path)
         if place is None or not stat.S_ISLNK(place.info.st_mode):
             return None
-        return os.readlink(path[1:], dir_fd=place.root)
+        return os.readlink(place.path[1:], dir_fd=place.root)
 
-    def attributes(self, path):
-        """Names of the extended attributes of what shows at ``path`` (list of str)."""
+    def attributes(self, path: str) -> list[str]:
+        """Names of the extended attributes of the file at ``path``."""
         place = self._find(path)
         if place is None:
             return []
-        name = os.path.basename(path)
-        parent = os.open(os.path.dirname(path)[1:] or ".", _FOLDER | os.O_NOFOLLOW, dir_fd=place.root)
+        name = os.path.basename(place.path)
+        parent = os.open(os.path.dirname(place.path)[1:] or ".", _DIRECTORY | os.O_NOFOLLOW, dir_fd=place.root)
         try:
-            return sorted(xattr.names(xattr.below(parent, os.fsencode(name))))
+            return sorted(xattr.names(xattr.below(parent, os.fsencode(name or "."))))
         finally:
             os.close(parent)
 
-    def head(self, path, length=4096):
-        """The first bytes of the file that shows at ``path``; None where it is no regular file.
+    def head(self, path: str, length: int = 4096) -> bytes | None:
+        """The first bytes of the file that shows at ``path``; None if it is not a regular file.
 
-        Nothing but the layer's own file is opened, whatever changes meanwhile: no link is followed on the way.
+        Only the layers' own files are opened, whatever changes meanwhile: no link is followed on the way.
 
-        :param length: most bytes to read (int).
+        :param length: most bytes to read.
         """
-        place = self._find(path)
-        if place is None or not stat.S_ISREG(place.info.st_mode):
+        parts = self._stack.parts(_parent(path))
+        place = self._stack.data_of(parts, os.path.basename(path)) if path else None
+        if place is None:
             return None
-        descriptor = _open_file(place.root, path)
+        descriptor = _open_file(place.root, place.path)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return None
@@ -295,123 +303,53 @@ class ChainView:
         finally:
             os.close(descriptor)
 
-    def _find(self, path):
-        """The :class:`~.changes.Place` that shows at ``path``, or None."""
-        place, _adding = self._rules.look_up(self._adding(self._roots, os.path.dirname(path).rstrip("/")), path)
+    def _find(self, path: str) -> Place | None:
+        """The place of the file that shows at ``path``."""
+        if not path:
+            return Place(self._top, "", os.fstat(self._top))
+        place, _parts = self._stack.look_up(self._stack.parts(_parent(path)), os.path.basename(path))
         return place
 
-    def _showing(self, path):
-        place, adding = self._rules.look_up(self._adding(self._roots, os.path.dirname(path).rstrip("/")), path)
+    def _showing(self, path: str) -> list[Part]:
+        """The parts of a directory, or the one place of a file, that show at ``path``."""
+        place = self._find(path)
         if place is None:
-            return ()
-        return adding if place.is_folder else (place.root,)
+            return []
+        return self._stack.parts(path) if place.is_folder else [Part(place.root, place.path)]
 
     # The chain as a whole
 
-    def waste(self, worst=50, progress=None):
-        """How much the chain stores that it does not show: a :class:`Waste`.
+    def waste(self, worst: int = 50, progress: Callable[[int], None] | None = None) -> Waste:
+        """How much the chain stores that it does not show.
 
-        Every folder of every layer is read, so this takes as long as measuring them all.
+        Every directory of every layer is read, so this takes as long as measuring them all.
 
         :param worst: how many paths to name.
-        :param progress: called with the number of entries seen so far after each folder; what it raises ends the walk.
+        :param progress: called with the number of entries seen so far after each directory; an exception ends the walk.
+        :raises Overlay2Error: a directory was renamed (``redirect_dir``), so files show at other paths.
         """
-        counter = _WasteCounter(self._rules, worst, progress)
-        pending = [("", self._roots)]
-        while pending:
-            folder, roots = pending.pop()
-            pending.extend(counter.visit(folder, roots))
-        return counter.result()
+        return measure(self._roots, self._stack, worst, progress)
 
 
 _PRESENT, _ABSENT, _DELETED = "present", "absent", "deleted"
 
 
-class _WasteCounter:
-    """Adds up what is stored and what is hidden, one folder of all layers at a time."""
-
-    def __init__(self, rules, worst, progress):
-        self._rules = rules
-        self._most = worst
-        self._progress = progress
-        self._worst = []
-        self._stored = self._hidden = self._entries = 0
-        self._seen = set()
-
-    def result(self):
-        worst = [(path, size, copies) for size, path, copies in sorted(self._worst, reverse=True)]
-        return Waste(self._stored, self._hidden, tuple(worst))
-
-    def visit(self, folder, roots):
-        """Count one folder; returns (path, roots) of the folders in it that are still to be counted."""
-        adding, covered, hidden = {}, set(), {}
-        for root in roots:
-            for name, info in listing(root, folder).items():
-                self._entries += 1
-                path = folder + "/" + name
-                if name in covered or (name in adding and not stat.S_ISDIR(info.st_mode)):
-                    covered.add(name)
-                    size, copies = hidden.get(name, (0, 0))
-                    hidden[name] = (size + self._tree(root, path, info), copies + (not is_whiteout(info)))
-                elif stat.S_ISDIR(info.st_mode):
-                    adding.setdefault(name, []).append(root)
-                    if self._rules.is_opaque(root, path):
-                        covered.add(name)
-                else:
-                    covered.add(name)
-                    self._stored += self._size(info)
-        for name, (size, copies) in hidden.items():
-            self._note(folder + "/" + name, size, copies)
-        if self._progress is not None:
-            self._progress(self._entries)
-        return [(folder + "/" + name, places) for name, places in adding.items()]
-
-    def _note(self, path, size, copies):
-        self._stored += size
-        self._hidden += size
-        if size:
-            heapq.heappush(self._worst, (size, path, copies))
-            if len(self._worst) > self._most:
-                heapq.heappop(self._worst)
-
-    def _tree(self, root, path, info):
-        """Bytes of a hidden file, or of all files in a hidden folder."""
-        if not stat.S_ISDIR(info.st_mode):
-            return self._size(info)
-        total, pending = 0, [path]
-        while pending:
-            folder = pending.pop()
-            for name, below in listing(root, folder).items():
-                self._entries += 1
-                if stat.S_ISDIR(below.st_mode):
-                    pending.append(folder + "/" + name)
-                else:
-                    total += self._size(below)
-            if self._progress is not None:
-                self._progress(self._entries)
-        return total
-
-    def _size(self, info):
-        if info.st_nlink > 1:
-            identity = (info.st_dev, info.st_ino)
-            if identity in self._seen:
-                return 0
-            self._seen.add(identity)
-        return 0 if is_whiteout(info) else info.st_size
-
-
-def _by_name(entry):
+def _by_name(entry: Entry) -> bytes:
     return os.fsencode(entry.name)
 
 
-def _prefixes(path):
-    """``/a``, ``/a/b``, ``/a/b/c`` of ``/a/b/c`` (list of str); nothing for the root."""
+def _parent(path: str) -> str:
+    return os.path.dirname(path).rstrip("/")
+
+
+def _prefixes(path: str) -> list[str]:
+    """``/a``, ``/a/b``, ``/a/b/c`` of ``/a/b/c``; nothing for the root."""
     names = path.split("/")[1:]
     return ["/" + "/".join(names[: count + 1]) for count in range(len(names))]
 
 
-def _lstat_without_links(root, path):
-    """lstat(2) of a path whose every parent is a folder of that root itself; else None."""
+def _lstat_without_links(root: int, path: str) -> os.stat_result | None:
+    """lstat(2) of a path if all its parents are directories of that layer itself."""
     for folder in _prefixes(path)[:-1]:
         info = lstat(root, folder)
         if info is None or not stat.S_ISDIR(info.st_mode):
@@ -419,7 +357,7 @@ def _lstat_without_links(root, path):
     return lstat(root, path or "/.")
 
 
-def _open_file(root, path):
+def _open_file(root: int, path: str) -> int:
     """A descriptor of a file beneath ``root``, with no link followed on the way."""
     try:
         return beneath.openat2(
@@ -431,7 +369,7 @@ def _open_file(root, path):
     current = os.dup(root)
     try:
         for name in path[1:].split("/")[:-1]:
-            below = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=current)
+            below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
             os.close(current)
             current = below
         return os.open(os.path.basename(path), _FILE, dir_fd=current)

@@ -86,7 +86,7 @@ class Starter:
         self._waiting = True
 
     def __call__(self, event, arguments):
-        if self._waiting and event == "import" and arguments[0].endswith(".overlay2.basedriver"):
+        if self._waiting and event == "import" and arguments[0].endswith(".overlay2.mountdriver"):
             self._waiting = False
             port = open_port("steps")
             if port is not None:

@@ -28,11 +28,11 @@ from ..tree import scratch_folder
 from . import features as feature_detection
 from .features import Features
 from .holders import Holders
+from .layer import Layer, WatchedDirectories
 from .layout import LINK_DIR
 from .locks import RuntimeState
 from .options import DriverOptions, parse_options
 from .quota import QuotaControl
-from .reading import Layer, WatchedDirectories
 from .references import References
 from .staging import Staging, ensure_folder
 from .store import GraphDriverStore

@@ -5,78 +5,16 @@
 View, owners, health and the inspector know a home through :class:`LayerReader` only. The graph drivers' format
 (:class:`~.store.GraphDriverStore`) is its first implementation; a snapshotter of containerd, which keeps parents in a
 database and files in ``snapshots/<n>/fs``, has no ``l/``, ``link`` or ``lower`` and fits the same interface.
+
+An implementation does not derive from the interface: Ansible would send this file with every module.
 """
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Iterator, NamedTuple, Optional, Protocol, Tuple
+from typing import TYPE_CHECKING, Iterable, Iterator, Protocol
 
-
-class Layer(NamedTuple):
-    """One layer of a home, as recorded there."""
-
-    #: The name of the layer's directory.
-    id: str
-    #: Id of the layer it stands on; "" for none, None if the link to it is broken.
-    parent: Optional[str]
-    #: Ids of the lower layers, uppermost first; a broken link appears as its ``l/...`` name.
-    lower: Tuple[str, ...]
-    #: The same as written in the ``lower`` file.
-    lower_links: Tuple[str, ...]
-    #: Its own name in ``l/``; "" if the ``link`` file is missing or empty.
-    link: str
-    #: It has been a parent, so it is mounted read-only.
-    committed: bool
-    #: Created for writing; None if that is not recorded (the layer was made by another program).
-    read_write: Optional[bool] = None
-    #: ``sha256:...`` of the uncompressed tar that was applied, where known.
-    diff_id: Optional[str] = None
-    #: Project quota (``quota.QuotaUsage``), where there is one.
-    quota: Optional[Any] = None
-    #: Everything wrong with it, in plain sentences.
-    problems: Tuple[str, ...] = ()
-    #: Who keeps the layer, as named by its creator; None if that is not recorded.
-    owner: Optional[str] = None
-    #: Bytes of its own content, if recorded and the layer is not for writing.
-    size: Optional[int] = None
-
-    @property
-    def depth(self) -> int:
-        """Number of layers below it."""
-        return len(self.lower_links)
-
-
-class WatchedDirectories(NamedTuple):
-    """Directories whose entries come and go as layers and holders do, for inotify(7)."""
-
-    #: Entries are layers.
-    layers: str
-    #: Entries are the layers' link names; "" in a format without links.
-    links: str
-    #: Entries are holder records.
-    holders: str
-
-
-class LayerPaths(NamedTuple):
-    """The directories of one layer, whether they exist or not; "" for one that the format does not have."""
-
-    #: The layer's own files.
-    upper: str
-    #: The working directory of overlayfs.
-    work: str
-    #: The mount point.
-    merged: str
-
-
-class LowerDirectory(NamedTuple):
-    """One lower layer of a chain."""
-
-    #: Id of the layer; the name that the chain has for it if that leads nowhere.
-    id: str
-    #: The directory of its own files; "" if the name leads nowhere.
-    path: str
-    #: Why the path is missing, as a sentence without its full stop.
-    problem: str = ""
+if TYPE_CHECKING:
+    from .layer import Layer, LayerPaths, LowerDirectory
 
 
 class LayerReader(Protocol):

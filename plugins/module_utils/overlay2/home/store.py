@@ -14,6 +14,7 @@ from typing import Iterable, Iterator
 
 from ..errors import LayerDamaged, LayerNotFound
 from ..linux import fs
+from .layer import Layer, LayerPaths, LowerDirectory
 from .layout import (
     COMMITTED,
     DIFF,
@@ -27,15 +28,14 @@ from .layout import (
     LayerFiles,
     LayerRecord,
 )
-from .reading import Layer, LayerPaths, LayerReader, LowerDirectory
 
 log = logging.getLogger("overlay2")
 
 _LINK_TARGET = re.compile(r"\.\./([^/]+)/%s/?" % DIFF)
 
 
-class GraphDriverStore(LayerReader):
-    """The layers of a home of dockerd, containers/storage or this project."""
+class GraphDriverStore:
+    """The layers of a home of dockerd, containers/storage or this project: a :class:`~.reading.LayerReader`."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -14,8 +14,8 @@ from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import
     planned_layer,
 )
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import errors
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.layer import Layer
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.quota import QuotaUsage
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 

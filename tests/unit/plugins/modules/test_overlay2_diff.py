@@ -15,7 +15,7 @@ import tarfile
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import Driver
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import LayerDamaged
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.layer import Layer
 from ansible_collections.strata.overlay2.plugins.modules.overlay2_diff import (
     beside,
     difference,

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import records
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.health import Finding
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.layer import Layer, LayerPaths
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.quota import QuotaUsage
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.home.reading import Layer, LayerPaths
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.owners import Owner, Ownership, Report
 
 MODULES = Path(__file__).resolve().parents[4] / "plugins/modules"

@@ -42,7 +42,7 @@ def sent(module):
     reached(PLUGINS / "modules" / f"{module}.py", seen)
     core = PLUGINS / "module_utils/overlay2"
     names = {str(path.relative_to(core).with_suffix("")) for path in seen if path.is_relative_to(core)}
-    assert {"__init__", "basedriver", "tar/__init__", "tar/unpack", "linux/libc"} <= names
+    assert {"__init__", "mountdriver", "home/opening", "linux/libc"} <= names
     return names
 
 
@@ -58,3 +58,15 @@ def test_what_reads_layers_out_stays_behind(module):
     apart |= {f"tar/{name}" for name in ("pack", "writer", "ustar", "stream", "dirstack", "compression")}
     assert apart <= sent("overlay2_diff") | {"view"}
     assert sent(module) & apart == set()
+
+
+def test_a_mount_needs_no_archives():
+    names = sent("overlay2_mount")
+    assert not [name for name in names if name.startswith("tar/")]
+    assert names & {"basedriver", "lifecycle", "filling", "digests"} == set()
+    assert {"basedriver", "tar/unpack"} <= sent("overlay2_layer")
+
+
+@pytest.mark.parametrize("module", [*MANAGING, "overlay2_diff"])
+def test_an_interface_is_not_sent(module):
+    assert "home/reading" not in sent(module)

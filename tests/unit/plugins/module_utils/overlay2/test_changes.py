@@ -493,7 +493,7 @@ def test_a_tree_that_changes_while_it_is_compared(real_tmp):
     def vanish():
         shutil.rmtree(real_tmp / "new" / "7")
 
-    with opened(real_tmp / "new", real_tmp / "old") as (new, old), steps.Once("_open", vanish) as moment:
+    with opened(real_tmp / "new", real_tmp / "old") as (new, old), steps.Once("open_directory", vanish) as moment:
         found = letters(compare(new, old))
     assert moment.happened
     assert ("/8/f", "A") in found

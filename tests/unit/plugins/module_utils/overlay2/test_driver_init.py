@@ -13,6 +13,7 @@ import threading
 import pytest
 from overlay2 import Driver, IdMap, IdRange
 from overlay2.errors import DTypeNotSupported, NotSupported, OptionError, Overlay2Error
+from overlay2.home.options import DriverOptions
 from overlay2.linux import mount
 from support import host, nobody
 
@@ -163,7 +164,7 @@ def test_a_missing_home_is_judged_by_the_file_system_it_will_be_on(tmpfs_home):
         ("nonsense", "unable to parse storage-opt key/value option: nonsense"),
         ("overlay2.colour=red", "overlay2: unknown option overlay2.colour"),
         ("Overlay2.Colour=red", "overlay2: unknown option overlay2.colour"),
-        ("overlay2.size=big", "invalid size: 'big'"),
+        ("overlay2.size=big", "overlay2.size: invalid size: 'big'"),
         ("overlay2.sync=perhaps", "overlay2.sync is 'perhaps'"),
     ],
 )
@@ -175,8 +176,9 @@ def test_bad_options_are_refused_before_anything_is_made(real_tmp, option, text,
 
 
 def test_options_are_kept(home):
-    assert Driver(home).options == (0, "full")
-    assert Driver(home, ("overlay2.size=0", "overlay2.sync=none")).options == (0, "none")
+    assert Driver(home).options == DriverOptions(size=0, sync="full", helper=True)
+    options = ("overlay2.size=0", "overlay2.sync=none", "overlay2.helper=off")
+    assert Driver(home, options).options == DriverOptions(0, "none", False)
 
 
 @pytest.mark.parametrize("fixture", ["home", "tmpfs_home"])

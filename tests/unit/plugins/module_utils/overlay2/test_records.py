@@ -8,8 +8,8 @@ import json
 
 from overlay2 import Layer, records
 from overlay2.health import Finding, Step
+from overlay2.home.layer import LayerPaths
 from overlay2.home.quota import QuotaUsage
-from overlay2.home.reading import LayerPaths
 from overlay2.owners import Evidence, Owner, Ownership, Report
 
 PATHS = LayerPaths("/home/web/diff", "/home/web/work", "")
