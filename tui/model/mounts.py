@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Optional
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from .plain import visible
+from .processes import name_of
 from .snapshot import LayerFacts, MountFacts, Remark
 
 if TYPE_CHECKING:
@@ -29,16 +31,18 @@ def gather(driver: Driver, layers: Mapping[str, LayerFacts]) -> tuple[MountFacts
 
     :param layers: the layers that are known, by id.
     """
-    here, foreign = _by_layer(driver, driver.mount_table())
+    table = _by_layer(driver, driver.mount_table())
     elsewhere = _elsewhere(driver)
     recorded = _recorded(driver)
-    found = [
-        _layer_mount(driver, id, layers.get(id), tuple(here.get(id, ())), tuple(elsewhere.get(id, ())), recorded)
-        for id in {*here, *elsewhere, *(recorded or ())}
-    ]
+    loops = _loop_devices()
+    found = []
+    for id in {*table.layers, *elsewhere, *(recorded or ())}:
+        mount = _layer_mount(driver, id, layers.get(id), table.layers.get(id, ()), elsewhere.get(id, ()), recorded)
+        inside = _inside(mount, table.inside.get(id, ()), loops)
+        found.append(dataclasses.replace(mount, remarks=(*mount.remarks, *inside)))
     found += [
         MountFacts("", entry.mount_point, True, entries=(entry,), remarks=(_foreign_remark(entry),))
-        for entry in foreign
+        for entry in table.foreign
     ]
     return tuple(sorted(found, key=lambda mount: os.fsencode(mount.path)))
 
@@ -54,45 +58,70 @@ def _recorded(driver: Driver) -> dict[str, dict[str, int]] | None:
     return driver.recorded_holders()
 
 
-def _by_layer(driver: Driver, entries: Iterable[MountEntry]) -> tuple[dict[str, list[MountEntry]], list[MountEntry]]:
-    """Mounts of layers by id, and others below the home, without those inside a layer's mount."""
+class _Table(NamedTuple):
+    """A mount table, sorted out."""
+
+    #: Mounts on the mount points of layers, by id.
+    layers: dict[str, list[MountEntry]]
+    #: Mounts inside a mounted layer, by id.
+    inside: dict[str, list[MountEntry]]
+    #: Other mounts below the home.
+    foreign: list[MountEntry]
+
+
+def _by_layer(driver: Driver, entries: Iterable[MountEntry]) -> _Table:
     home, store = os.path.realpath(driver.home), driver.opened.store
-    layers: dict[str, list[MountEntry]] = {}
-    others = []
+    table = _Table({}, {}, [])
     for entry in entries:
         path = os.path.relpath(entry.mount_point, home)
         id = store.layer_at(path)
         merged = os.path.relpath(store.merged_dir(id), store.path) if id else ""
         if id and path == merged:
-            layers.setdefault(id, []).append(entry)
-        elif path != "." and not (merged and path.startswith(merged + "/")):
-            others.append(entry)
-    return layers, others
+            table.layers.setdefault(id, []).append(entry)
+        elif id and path.startswith(merged + "/"):
+            table.inside.setdefault(id, []).append(entry)
+        elif path != ".":
+            table.foreign.append(entry)
+    return table
+
+
+def _loop_devices() -> list[tuple[str, str]]:
+    """Loop devices of this host and their files."""
+    found = []
+    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as source:
+            found.append(("/dev/" + path.split("/")[3], source.read().rstrip("\n")))
+    return found
+
+
+def _inside(mount: MountFacts, entries: Iterable[MountEntry], loops: Iterable[tuple[str, str]]) -> Iterator[Remark]:
+    """Mounts and loop devices in a mounted layer, which keep it busy as processes do."""
+    path = os.path.realpath(mount.path)
+    for entry in entries:
+        where = visible(entry.mount_point[len(path) :])
+        yield Remark(
+            f"Busy: {entry.fs_type} from {visible(entry.source)} is mounted in it, at {where}.", mount.id, False
+        )
+    for device, file in loops:
+        if file.startswith(path + "/"):
+            yield Remark(f"Busy: the loop device {device} uses its file {visible(file[len(path) :])}.", mount.id, False)
 
 
 def _elsewhere(driver: Driver) -> dict[str, list[tuple[int, int, str]]]:
     """Mounts of layers in other mount namespaces: id to (namespace, a process in it, its name)."""
     found: dict[str, list[tuple[int, int, str]]] = {}
     for namespace, process, entries in driver.mount_tables_elsewhere():
-        layers, _others = _by_layer(driver, entries)
-        for id in layers:
-            found.setdefault(id, []).append((namespace, process, process_name(process)))
+        for id in _by_layer(driver, entries).layers:
+            found.setdefault(id, []).append((namespace, process, name_of(process)))
     return found
-
-
-def process_name(pid: int) -> str:
-    """The name of a process; "" if it has ended."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", "rb") as source:
-        return visible(source.read().rstrip(b"\n"))
-    return ""
 
 
 def _layer_mount(
     driver: Driver,
     id: str,
     facts: LayerFacts | None,
-    entries: tuple[MountEntry, ...],
-    elsewhere: tuple[tuple[int, int, str], ...],
+    entries: Sequence[MountEntry],
+    elsewhere: Sequence[tuple[int, int, str]],
     recorded: dict[str, dict[str, int]] | None,
 ) -> MountFacts:
     is_base = facts is not None and not facts.layer.depth
@@ -103,8 +132,8 @@ def _layer_mount(
         path=paths.upper if is_base and not entries else paths.merged,
         mounted=bool(entries) and entries[-1].fs_type == "overlay",
         holders=driver.holders(id) if facts is not None and recorded is not None else on_record,
-        entries=entries,
-        elsewhere=elsewhere,
+        entries=tuple(entries),
+        elsewhere=tuple(elsewhere),
     )
     return dataclasses.replace(mount, remarks=tuple(_remarks(mount, facts, on_record)))
 

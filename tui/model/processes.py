@@ -1,58 +1,133 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who keeps a mount busy: processes whose root, working folder, program or open files lie on it."""
+"""Who keeps a mount busy: processes whose root, working folder, program, open or mapped files lie on it (proc(5))."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pwd
+from collections.abc import Iterable, Iterator
 
-import psutil
-from overlay2.errors import printable
-
-from .snapshot import ProcessFacts
+from .plain import visible
+from .snapshot import MountFacts, ProcessFacts
 
 _PLACES = (("root", "root folder"), ("cwd", "working folder"), ("exe", "program"))
 
 
-def busy(mounts):
-    """Processes by layer id (dict of tuple of :class:`~.snapshot.ProcessFacts`), for mounts the kernel has.
+def busy(mounts: Iterable[MountFacts]) -> dict[str, tuple[ProcessFacts, ...]]:
+    """Processes by layer id, for the mounts that the kernel has.
 
     An overlay has a device number of its own in every mount namespace, so a container's process is found by the number
-    of its root folder even where its paths read like any other container's. Looking at other users' processes takes
-    root; what can't be looked at is passed over.
+    of its root folder even if its paths read like any other container's. Looking at other users' processes takes root;
+    those that can't be looked at are left out.
     """
     devices = {_device(mount.entries[-1].device): mount for mount in mounts if mount.mounted and mount.entries}
-    found = {mount.id: [] for mount in devices.values()}
+    found: dict[str, list[ProcessFacts]] = {mount.id: [] for mount in devices.values()}
     if not devices:
         return {}
-    for process in psutil.process_iter(["name", "username"]):
-        for device, how in _uses(process, devices):
-            found[devices[device].id].append(
-                ProcessFacts(process.pid, printable(process.info["name"] or "?"), process.info["username"] or "?", how)
-            )
-    return {layer: tuple(processes) for layer, processes in found.items()}
+    sockets = _sockets({mount.path: device for device, mount in devices.items()})
+    mapped: dict[tuple[int, str], int] = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        uses: dict[int, str] = {}
+        for device, how in _uses(f"/proc/{name}", mapped, sockets):
+            if device in devices:
+                uses.setdefault(device, how)
+        for device, how in uses.items():
+            found[devices[device].id].append(ProcessFacts(int(name), name_of(int(name)) or "?", _user(name), how))
+    return {layer: tuple(sorted(processes)) for layer, processes in found.items()}
 
 
-def _uses(process, devices):
-    """(device, how) for the first way in which a process uses each of the devices."""
-    seen = set()
+def _uses(process: str, mapped: dict[tuple[int, str], int], sockets: dict[str, int]) -> Iterator[tuple[int, str]]:
+    """Device numbers that a process uses, and how.
+
+    :param mapped: the devices of mapped files by root and line in ``maps``; a library is looked at once for each root.
+    :param sockets: the devices of bound unix sockets, as :func:`_sockets` finds them.
+    """
     for place, how in _PLACES:
-        with contextlib.suppress(OSError):
-            device = os.stat(f"/proc/{process.pid}/{place}").st_dev
-            if device in devices and device not in seen:
-                seen.add(device)
-                yield device, how
-    with contextlib.suppress(psutil.Error, OSError):
-        for file in process.open_files():
-            with contextlib.suppress(OSError):
-                device = os.stat(f"/proc/{process.pid}/fd/{file.fd}").st_dev
-                if device in devices and device not in seen:
-                    seen.add(device)
-                    yield device, f"open file {printable(file.path)}"
+        yield _device_of(f"{process}/{place}"), how
+    for descriptor in _names(f"{process}/fd"):
+        link = f"{process}/fd/{descriptor}"
+        target = _target(link)
+        if target in sockets:
+            yield sockets[target], f"unix socket {target}"
+        else:
+            yield _device_of(link), f"open file {target}"
+    for thread in _names(f"{process}/task"):
+        # A thread may have a working folder of its own, unshare(2) with CLONE_FS.
+        yield _device_of(f"{process}/task/{thread}/cwd"), "working folder of a thread"
+    root = _device_of(f"{process}/root")
+    for span, file in _mappings(f"{process}/maps"):
+        if (root, file) not in mapped:
+            mapped[root, file] = _device_of(f"{process}/map_files/{span}")
+        yield mapped[root, file], f"mapped file {visible(file.split(None, 2)[-1])}"
 
 
-def _device(text):
+def _sockets(paths: dict[str, int]) -> dict[str, int]:
+    """Unix sockets that are bound below these paths: ``socket:[inode]`` to the path's device number."""
+    found = {}
+    with contextlib.suppress(OSError), open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            fields = line.rstrip("\n").split(None, 7)
+            for path, device in paths.items():
+                if len(fields) == 8 and fields[7].startswith(path + "/"):
+                    found[f"socket:[{fields[6]}]"] = device
+    return found
+
+
+def _mappings(path: str) -> Iterator[tuple[str, str]]:
+    """Address range, and device, inode and path, of each mapped file of a process."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(None, 3)
+            if "/" in fields[3]:
+                # map_files has the addresses without the leading zeros that maps prints.
+                yield "-".join(address.lstrip("0") or "0" for address in fields[0].split("-")), fields[3]
+
+
+def _device(text: str) -> int:
     major, minor = text.split(":")
     return os.makedev(int(major), int(minor))
+
+
+def _device_of(path: str) -> int:
+    """Device number of the file behind a link of /proc; -1 if it can't be seen."""
+    try:
+        return os.stat(path).st_dev
+    except OSError:
+        return -1
+
+
+def _target(link: str) -> str:
+    try:
+        return visible(os.readlink(link))
+    except OSError:
+        return "?"
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def name_of(pid: int) -> str:
+    """The name of a process; "" if it has ended."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", "rb") as source:
+        return visible(source.read().rstrip(b"\n"))
+    return ""
+
+
+def _user(pid: str) -> str:
+    try:
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return "?"
+    try:
+        return visible(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return str(uid)

@@ -43,7 +43,7 @@ def test_widgets_and_screens_open_no_files():
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
             }
             assert "open" not in calls, file.name
-            assert not any("source" in name or "psutil" in name for name in imports(file)), file.name
+            assert not any("source" in name or "processes" in name for name in imports(file)), file.name
 
 
 def test_titles_and_texts_are_drawn_in_one_way():
