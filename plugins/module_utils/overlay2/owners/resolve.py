@@ -8,8 +8,8 @@ import os
 import time
 from typing import Iterable, Mapping, NamedTuple, Tuple
 
+from ..home.layer import Layer
 from ..home.opening import Home, Opened, home_of
-from ..home.reading import Layer
 from . import collection, containers_storage, dockerd, engine, mounted
 from .files import Unreadable
 from .records import (
