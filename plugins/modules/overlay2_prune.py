@@ -163,7 +163,6 @@ from typing import Any
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 
 
 def candidate_record(candidate: Any) -> dict[str, Any]:
@@ -221,7 +220,6 @@ def main() -> None:
             "foreign": {"type": "bool", "default": False},
             "layers": {"type": "list", "elements": "str"},
         },
-        driver=Driver,
     ).run(manage)
 
 

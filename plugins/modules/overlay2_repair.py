@@ -117,7 +117,6 @@ from typing import Any
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import health, repair
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.driver import Driver
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.errors import OptionError
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.records import finding_record
 
@@ -162,7 +161,7 @@ def manage(module: DriverModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    DriverModule({"codes": {"type": "list", "elements": "str"}}, driver=Driver).run(manage)
+    DriverModule({"codes": {"type": "list", "elements": "str"}}).run(manage)
 
 
 if __name__ == "__main__":

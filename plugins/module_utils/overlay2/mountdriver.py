@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Iterable, Iterator
 
-from . import mounting
+from . import mounting, mounts
 from .errors import OptionError, translated
 from .home.holders import ANONYMOUS
 from .home.layer import Layer
@@ -23,7 +23,10 @@ from .tree import unmount_below
 
 if TYPE_CHECKING:
     from .home.features import Features
+    from .home.layer import WatchedDirectories
+    from .home.references import MountsElsewhere
     from .idmap import IdMap
+    from .linux.mountinfo import MountEntry
     from .linux.users import User
 
 
@@ -242,6 +245,42 @@ class MountDriver:
             mounting.put_all(self.opened, id)
         with translated("can't unmount all of the home"):
             unmount_below(os.path.realpath(self.home), itself=False)
+
+    # All mounts and holders of the home
+
+    def recorded_holders(self) -> dict[str, dict[str, int]]:
+        """Returns all references on record, whether the kernel agrees or not: id to a dict as of :meth:`holders`."""
+        return self.opened.references.recorded()
+
+    def mounted_layers(self) -> list[str]:
+        """Returns the ids of the layers that are mounted or held, sorted."""
+        return sorted(set(self.opened.references.active()) | set(self.opened.references.held()))
+
+    def mount_plan(self, id: str, mount_label: str = "") -> mounts.MountPlan | None:
+        """Returns how :meth:`get` would mount the layer; None for a layer without parent.
+
+        :raises LayerNotFound: no such layer.
+        :raises LayerDamaged: its ``lower`` file is empty.
+        :raises MountError: it cannot be mounted by any means.
+        """
+        self._require(id)
+        store = self.opened.store
+        links = store.files(id).lower_links
+        if not links:
+            return None
+        return mounts.plan(self.home, id, links, store.committed(id), self.features, mount_label)
+
+    def mount_table(self) -> list[MountEntry]:
+        """Returns everything that the kernel has mounted below the home."""
+        return self.opened.references.mount_table()
+
+    def mount_tables_elsewhere(self) -> list[MountsElsewhere]:
+        """Returns the same for every other mount namespace that may be looked into and has something mounted there."""
+        return self.opened.references.mount_tables_elsewhere()
+
+    def watched_directories(self) -> WatchedDirectories:
+        """Returns the directories to watch for changes of layers, links and holders, as with inotify(7)."""
+        return self.opened.watched_directories()
 
     # Shared checks
 
