@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -167,3 +168,33 @@ exit $status
             f"fstab: {escaped}/disk.img {escaped}/home xfs noatime,loop,nofail 0 0",
         ], done.stdout
         assert "0 parse errors" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--limit", "h1"], ["--check"], []])
+def test_the_fleet_playbook(home, real_tmp, arguments):
+    """With a canary alone, as a rehearsal on a fresh control node, and in full; two hosts with a home of their own."""
+    content = trees.archive({"who": b"shop"})
+    (real_tmp / "shop.tar").write_bytes(content)
+    variables = {
+        "fleet_cache": str(real_tmp / "cache"),
+        "fleet_home": home + "/{{ inventory_hostname }}",
+        "fleet_become": False,
+        "fleet_serial": 1,
+        "host_load_module": False,
+        "layers_archive_dir": str(real_tmp / "incoming-{{ inventory_hostname }}"),
+        "fleet_layers": [
+            {
+                "id": "shop",
+                "url": (real_tmp / "shop.tar").as_uri(),
+                "checksum": "sha256:" + hashlib.sha256(content).hexdigest(),
+            },
+            {"id": "run", "parent": "shop", "read_write": True},
+        ],
+    }
+    plays = (playbooks.ROOT / "playbooks/fleet.yml").read_text()
+    done = playbooks.play(real_tmp, plays, "--inventory", "h1,h2,", "--extra-vars", json.dumps(variables), *arguments)
+    assert done.returncode == 0, done.stdout
+    reached = [] if arguments == ["--check"] else ["h1"] if arguments else ["h1", "h2"]
+    assert sorted(os.listdir(home)) == reached
+    for host_name in reached:
+        assert ids(os.path.join(home, host_name)) == ["run", "shop"]
