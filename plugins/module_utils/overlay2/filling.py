@@ -67,6 +67,7 @@ def fill(
             lower_paths=[os.path.join(home.path, link) for link in lower_links],
             scratch_fd=fs.open_on(stack, scratch),
             has_digest=diff_id is not None,
+            second_process=home.options.helper,
         )
         if diff_id is not None and result.diff_id != diff_id:
             raise DigestMismatch(

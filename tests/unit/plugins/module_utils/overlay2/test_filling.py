@@ -521,3 +521,48 @@ def test_a_layer_that_vanishes_between_check_and_reading_is_said_to_be_gone(driv
     with pytest.raises(LayerNotFound) as caught:
         getattr(driver, call)("layer", parent)
     assert caught.value.layer == gone
+
+
+# --- options and reports ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("option", "forks"), [("on", 1), ("off", 0)])
+def test_the_second_process_can_be_switched_off(home, monkeypatch, option, forks):
+    forked = []
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: forked.append(1) or fork())
+    driver = Driver(home, ["overlay2.sync=none", "overlay2.helper=" + option])
+    content = {f"f{number}": b"x" for number in range(2000)}
+    driver.create("many", diff=trees.stream(content))
+    assert len(forked) == forks
+    assert len(os.listdir(home + "/many/diff")) == 2000
+
+
+def test_a_caller_is_told_what_was_unpacked(driver):
+    told = []
+    driver.create("told", diff=trees.stream({"a": b"12345"}), report=told.append)
+    driver.create("empty", report=told.append)
+    driver.apply_diff("empty", "", trees.stream({"a": b"1", "b": b"2"}), report=told.append)
+    assert [each.size for each in told] == [5, 2]
+    assert [each.diff_id for each in told] == [driver.layer("told").diff_id, driver.layer("empty").diff_id]
+    with pytest.raises(Overlay2Error):
+        driver.create("bad", diff=io.BytesIO(b"no tar" * 1000), report=told.append)
+    assert len(told) == 2
+
+
+def test_devices_that_a_user_namespace_cannot_make_are_counted(userns, home):
+    assert userns(_skipped_devices, home) == (2, True)
+
+
+def _skipped_devices(home):
+    told = []
+    driver = Driver(home, ["overlay2.sync=none"])
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name, kind in (("dev", tarfile.DIRTYPE), ("dev/null", tarfile.CHRTYPE), ("dev/sda", tarfile.BLKTYPE)):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = kind, 0o755
+            tar.addfile(entry)
+    driver.create("base", diff=io.BytesIO(archive.getvalue()), report=told.append)
+    (unpacked,) = told
+    return unpacked.skipped_devices.total, os.listdir(home + "/base/diff/dev") == []
