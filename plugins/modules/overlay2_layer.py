@@ -227,6 +227,21 @@ layer:
       type: list
       elements: str
       sample: []
+skipped_devices:
+  description:
+    - The number of devices and pipes of the archive that were left out, because a user namespace may not create them.
+    - Zero if the task applied no archive.
+  returned: success
+  type: int
+  sample: 0
+dropped_attributes:
+  description:
+    - The number of extended attributes of the archive that were left out, because the file system of the home cannot
+      store them. The module warns of them.
+    - Zero if the task applied no archive.
+  returned: success
+  type: int
+  sample: 0
 error:
   description: Class of the driver's error, to tell cases apart in a rescue section.
   returned: failure of the driver
@@ -251,7 +266,7 @@ remedy:
 
 import os
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Iterator
+from typing import Any, BinaryIO, Callable, Iterator
 
 from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import (
     Actual,
@@ -393,8 +408,11 @@ def opened(src: str | None, layer_id: str) -> Iterator[BinaryIO | None]:
             raise
 
 
-def carry_out(driver: Any, wanted: Wanted, plan: Plan) -> None:
-    """Do what the plan says."""
+def carry_out(driver: Any, wanted: Wanted, plan: Plan, report: Callable[[Any], None]) -> None:
+    """Do what the plan says.
+
+    :param report: called with what was unpacked from the archive.
+    """
     for step in plan.steps:
         if step == "remove":
             # The plan has asked already; the guard asks again, under the driver's locks.
@@ -405,15 +423,20 @@ def carry_out(driver: Any, wanted: Wanted, plan: Plan) -> None:
             driver.set_owner(wanted.id, wanted.owner)
         else:
             with opened(wanted.src, wanted.id) as archive:
-                fill(driver, wanted, step, plan.after, archive)
+                if step == "create":
+                    create(driver, wanted, plan.after, archive, report)
+                else:
+                    parent, replace = plan.after["parent"], step == "replace"
+                    driver.apply_diff(
+                        wanted.id, parent, archive, diff_id=wanted.diff_id, replace=replace, report=report
+                    )
 
 
-def fill(driver: Any, wanted: Wanted, step: str, after: dict[str, Any], archive: BinaryIO | None) -> None:
-    """Create the layer with its content, or apply or replace the content."""
-    if step != "create":
-        driver.apply_diff(wanted.id, after["parent"], archive, diff_id=wanted.diff_id, replace=step == "replace")
-        return
-    content = {"diff": archive, "diff_id": wanted.diff_id, "owner": after["owner"]}
+def create(
+    driver: Any, wanted: Wanted, after: dict[str, Any], archive: BinaryIO | None, report: Callable[[Any], None]
+) -> None:
+    """Create the layer with its content."""
+    content = {"diff": archive, "diff_id": wanted.diff_id, "owner": after["owner"], "report": report}
     if after["read_write"]:
         size = {"size": str(after["quota"])} if after["quota"] or driver.options.size else None
         driver.create_read_write(wanted.id, after["parent"], size, **content)
@@ -444,7 +467,7 @@ def size_of(driver: Any, layer_id: str) -> int | None:
         return None
 
 
-def present(module: DriverModule, driver: Any) -> tuple[Plan, Actual | None]:
+def present(module: DriverModule, driver: Any, report: Callable[[Any], None]) -> tuple[Plan, Actual | None]:
     """Have the layer as the task wants it. Returns the plan that was carried out, and the layer as it was before.
 
     Another process may create or fill the layer after this one has looked: then look again, as there may be nothing
@@ -460,7 +483,7 @@ def present(module: DriverModule, driver: Any) -> tuple[Plan, Actual | None]:
         if module.check_mode:
             break
         try:
-            carry_out(driver, wanted, plan)
+            carry_out(driver, wanted, plan, report)
             break
         except (LayerExists, LayerNotEmpty):
             removed = removed or "remove" in plan.steps
@@ -471,14 +494,14 @@ def present(module: DriverModule, driver: Any) -> tuple[Plan, Actual | None]:
     return plan, actual
 
 
-def absent(module: DriverModule, driver: Any) -> tuple[Plan, Actual | None]:
+def absent(module: DriverModule, driver: Any, report: Callable[[Any], None]) -> tuple[Plan, Actual | None]:
     """Have no such layer; as :func:`present`."""
     params = module.params
     actual = observe(driver, params["id"], look_for_users=not params["force"])
     wanted = Wanted(params["id"], owner=params["owner"], force=params["force"])
     plan = plan_absent(wanted, actual)
     if not module.check_mode:
-        carry_out(driver, wanted, plan)
+        carry_out(driver, wanted, plan, report)
     return plan, actual
 
 
@@ -488,7 +511,8 @@ def manage(module: DriverModule) -> dict[str, Any]:
     if params["owner"] == "":
         raise OptionError("the owner has no name", layer=params["id"], remedy="Give owner a name, or leave it out")
     driver = module.open_driver(make_home=params["state"] == "present")
-    plan, actual = (present if params["state"] == "present" else absent)(module, driver)
+    unpacked: list[Any] = []
+    plan, actual = (present if params["state"] == "present" else absent)(module, driver, unpacked.append)
     if module.check_mode:
         record, after = expected(module, driver, plan, actual), plan.after
     else:
@@ -496,7 +520,13 @@ def manage(module: DriverModule) -> dict[str, Any]:
         size = size_of(driver, layer.id) if layer and params["measure"] else None
         record = layer_record(layer, driver.opened.store.paths(layer.id), size) if layer else {}
         after = state_of(layer) if layer else {}
-    return {"changed": bool(plan.steps), "layer": record, "diff": {"before": plan.before, "after": after}}
+    return {
+        "changed": bool(plan.steps),
+        "layer": record,
+        "skipped_devices": sum(one.skipped_devices.total for one in unpacked),
+        "dropped_attributes": sum(one.dropped_attributes.total for one in unpacked),
+        "diff": {"before": plan.before, "after": after},
+    }
 
 
 def main() -> None:

@@ -59,6 +59,7 @@ class Fleet:
             "ansible_python_interpreter": sys.executable,
             "host_load_module": False,
             "layers_archive_dir": str(folder / "{{ inventory_hostname }}" / "archives"),
+            "fleet_become": False,
             "fleet_cache": str(folder / "cache"),
             "fleet_layers": self._layers(),
             "fleet_mounts": [{"id": "run"}],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,32 @@ def test_an_owner_survives_and_protects(home):
     result = modules.run("overlay2_layer", home=home, id="web", owner="db", state="absent")
     assert "belongs to shop, not to db" in result["msg"]
     assert modules.run("overlay2_layer", home=home, id="web", owner="shop", state="absent")["changed"]
+
+
+def in_namespace(home, archive):
+    return modules.run("overlay2_layer", home=home, id="web", src=archive)
+
+
+def test_devices_that_are_left_out_are_counted(home, real_tmp, userns):
+    path = real_tmp / "devices.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("null", "zero"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.devmajor, entry.devminor = tarfile.CHRTYPE, 1, 3
+            archive.addfile(entry)
+    result = userns(in_namespace, home, str(path))
+    assert (result["changed"], result["skipped_devices"], result["dropped_attributes"]) == (True, 2, 0)
+    assert "2 devices" in str(result["warnings"])
+    again = userns(in_namespace, home, str(path))
+    assert (again["changed"], again["skipped_devices"]) == (False, 0)
+
+
+def test_attributes_that_are_left_out_are_counted(home, real_tmp):
+    path = real_tmp / "mac.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        entry = tarfile.TarInfo("file")
+        entry.pax_headers = {"SCHILY.xattr.com.apple.quarantine": "x"}
+        archive.addfile(entry)
+    result = modules.run("overlay2_layer", home=home, id="web", src=str(path))
+    assert (result["changed"], result["dropped_attributes"], result["skipped_devices"]) == (True, 1, 0)
+    assert "com.apple.quarantine" in str(result["warnings"])
