@@ -20,12 +20,12 @@ from . import changes
 from .changes import ChangeKind, listing, lstat
 from .errors import LayerDamaged, Overlay2Error, from_os_error, translated
 from .home.layout import check_id
+from .home.opening import Home, Opened, home_of
 from .linux import beneath, fs, xattr
 from .stack import Part, Place, Stack
 from .waste import Waste, measure
 
 if TYPE_CHECKING:
-    from .home.opening import Home
     from .home.reading import LayerReader
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -72,18 +72,19 @@ class Version(NamedTuple):
 
 
 @contextlib.contextmanager
-def chain_view(home: Home, layer: str) -> Iterator[ChainView]:
+def chain_view(opened: Home | Opened, layer: str) -> Iterator[ChainView]:
     """A :class:`ChainView` of a layer and all below it, for the length of a ``with`` block.
 
     A lower layer that cannot be opened is left out and described in the view's ``problems``.
 
-    :param home: an opened home, such as ``driver.opened``; one that was opened for reading will do.
+    :param opened: the home, or a driver of it; one that was opened for reading will do.
     :raises InvalidLayerId: no layer can have that id.
     :raises LayerNotFound: there is no such layer, or it vanished while it was read.
     :raises LayerDamaged: its own directory is missing.
     :raises Overlay2Error: the kernel refused, for lack of rights for example.
     """
     check_id(layer)
+    home = home_of(opened)
     store = home.store
     with contextlib.ExitStack() as stack:
         roots = {_open_own(stack, store, layer): layer}
@@ -107,6 +108,12 @@ def chain_view(home: Home, layer: str) -> Iterator[ChainView]:
 
 def _open_own(stack: contextlib.ExitStack, store: LayerReader, layer: str) -> int:
     store.require(layer)
+    hidden = store.why_hidden(layer)
+    if hidden:
+        remedy = "Have its engine mount it, for example with 'podman image mount'"
+        raise Overlay2Error(
+            "its files can't be read: " + hidden, layer=layer, path=store.upper_dir(layer), remedy=remedy
+        )
     try:
         return fs.open_on(stack, store.upper_dir(layer))
     except FileNotFoundError as error:

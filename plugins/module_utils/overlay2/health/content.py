@@ -22,9 +22,6 @@ from . import tarsplit
 from .facts import HomeFacts, LayerFacts
 from .findings import Finding
 
-#: Where containers/storage keeps the tree of a layer with ``use_composefs`` (drivers/overlay/composefs.go).
-_COMPOSEFS = "composefs-data"
-
 
 def check(
     home: HomeFacts,
@@ -40,7 +37,7 @@ def check(
     for layer_id, expected, frame in _recorded(home, dialect):
         if progress is not None:
             progress(layer_id)
-        yield from _by_frame(home.layers[layer_id], expected, frame)
+        yield from _by_frame(home, home.layers[layer_id], expected, frame)
     if pack is None:
         return
     for layer in home.layers.values():
@@ -93,10 +90,10 @@ def _of_containers_storage(places: containers_storage.Places) -> Iterator[tuple[
         return
 
 
-def _by_frame(layer: LayerFacts, expected: str, frame: str) -> Iterator[Finding]:
+def _by_frame(home: HomeFacts, layer: LayerFacts, expected: str, frame: str) -> Iterator[Finding]:
     path = os.path.join(layer.path, DIFF)
-    if _COMPOSEFS in layer.entries:
-        what = "its tree is in a composefs image, and its diff folder holds objects by their digest"
+    what = home.store.why_hidden(layer.id)
+    if what:
         remedy = "Have the kernel verify them, by fs-verity: storage.conf, use_composefs"
         yield Finding("digest-unverifiable", layer.id, path, what, remedy)
         return

@@ -32,6 +32,8 @@ LINK = "link"
 LOWER = "lower"
 COMMITTED = "committed"
 RECORD = "strata.json"
+#: The tree of a layer of containers/storage with ``use_composefs`` (drivers/overlay/composefs.go).
+COMPOSEFS = "composefs-data"
 
 #: Where layers are built and taken apart, out of sight.
 STAGING = ".staging"

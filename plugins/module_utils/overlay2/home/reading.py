@@ -59,6 +59,9 @@ class LayerReader(Protocol):
     def merged_dir(self, layer_id: str) -> str:
         """Returns the directory that the layer's engine mounts it on; "" if that is not below the home."""
 
+    def why_hidden(self, layer_id: str) -> str:
+        """Returns why :meth:`upper_dir` does not hold the layer's files, as a clause; "" if it does."""
+
     def paths(self, layer_id: str) -> LayerPaths:
         """Returns the directories of the layer, these two and the working directory of overlayfs."""
 

@@ -17,6 +17,7 @@ from ..linux import fs
 from .layer import Layer, LayerPaths, LowerDirectory
 from .layout import (
     COMMITTED,
+    COMPOSEFS,
     DIFF,
     LINK,
     LINK_DIR,
@@ -97,6 +98,11 @@ class GraphDriverStore:
     def upper_dir(self, layer_id: str) -> str:
         return self.at(layer_id, DIFF)
 
+    def why_hidden(self, layer_id: str) -> str:
+        if os.path.isdir(self.at(layer_id, COMPOSEFS)):
+            return "its tree is in a composefs image, and its diff folder holds objects by their digest"
+        return ""
+
     def merged_dir(self, layer_id: str) -> str:
         return self.at(layer_id, MERGED)
 
@@ -111,7 +117,10 @@ class GraphDriverStore:
         for link in self.files(layer_id).lower_links:
             try:
                 path = self.resolve(layer_id, link)
-                found.append(LowerDirectory(os.path.basename(os.path.dirname(path)), path))
+                lower_id = os.path.basename(os.path.dirname(path))
+                hidden = self.why_hidden(lower_id)
+                problem = "the files of its lower layer %s can't be read: %s" % (lower_id, hidden) if hidden else ""
+                found.append(LowerDirectory(lower_id, path, problem))
             except LayerDamaged as error:
                 found.append(LowerDirectory(link, "", error.message))
         return found

@@ -205,6 +205,19 @@ def test_a_missing_lower_layer_is_told_and_the_rest_shows(driver):
         assert view.owner("/link") is None
 
 
+def test_files_in_a_composefs_image_are_not_taken_for_objects(driver):
+    """As containers/storage keeps them: diff holds objects by their digest, not the layer's files."""
+    driver.create("objects")
+    os.makedirs(os.path.join(driver.home, "objects", "diff", "ab"))
+    driver.create("above", "objects")
+    os.mkdir(os.path.join(driver.home, "objects", "composefs-data"))
+    with pytest.raises(Overlay2Error, match="composefs"), chain_view(driver.opened, "objects"):
+        pass
+    with chain_view(driver, "above") as view:
+        assert view.merged() == []
+        assert "composefs" in view.problems[0]
+
+
 def test_what_is_not_there_is_an_error_of_the_driver(driver):
     with pytest.raises(LayerNotFound), chain_view(driver.opened, "none"):
         pass
