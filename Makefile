@@ -72,8 +72,9 @@ lint: venv $(IMPORTER)/.installed ## ruff, types, licences, ansible-lint, module
 	exit $$status
 
 .PHONY: types
-types: venv ## mypy over the core and the inspector
+types: venv ## mypy over the core, the inspector and the modules
 	@mypy
+	@MYPYPATH=.collections mypy --package ansible_collections.strata.overlay2.plugins.modules
 
 # An environment of its own, as it asks for older releases of what ours has.
 $(IMPORTER)/.installed:

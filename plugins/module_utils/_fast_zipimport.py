@@ -28,5 +28,6 @@ class UncompiledNames(zipimport.zipimporter):
 
 def install() -> None:
     """Use it for packages that are imported from now on, if this code itself runs out of a zip."""
-    if isinstance(__loader__, zipimport.zipimporter) and UncompiledNames not in sys.path_hooks:
+    loader = globals().get("__loader__")
+    if isinstance(loader, zipimport.zipimporter) and UncompiledNames not in sys.path_hooks:
         sys.path_hooks.insert(0, UncompiledNames)

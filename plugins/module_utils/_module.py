@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -40,7 +40,7 @@ class DriverModule(AnsibleModule):
         self._driver = driver
         super().__init__(argument_spec=dict(DRIVER_ARGUMENTS, **arguments), supports_check_mode=True, **kwargs)
 
-    def run(self, job: Callable[[DriverModule], dict[str, Any]]) -> NoReturn:
+    def run(self, job: Callable[[DriverModule], dict[str, Any]]) -> None:
         """Call ``job(module)`` and end with the result that it returns, or with the driver's error.
 
         Warnings that the driver logs become warnings of the task.
@@ -52,7 +52,7 @@ class DriverModule(AnsibleModule):
         except Overlay2Error as error:
             self.fail_json(**failure(error))
         except OSError as error:
-            remedy = HINTS.get(error.errno)
+            remedy = HINTS.get(error.errno or 0)
             self.fail_json(**failure(Overlay2Error(error.strerror or str(error), path=error.filename, remedy=remedy)))
         finally:
             log.removeHandler(handler)

@@ -166,7 +166,8 @@ remedy:
 import os
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import RawIOBase
 from typing import Any, BinaryIO, Iterator, NamedTuple, Optional
 
 from ansible_collections.strata.overlay2.plugins.module_utils._module import DriverModule, plain_text
@@ -241,7 +242,7 @@ class Written(NamedTuple):
     dest_digest: Optional[str] = None
 
 
-def write_archive(stream: BinaryIO, raw: BinaryIO | None, compression: str) -> Written:
+def write_archive(stream: RawIOBase, raw: BinaryIO | None, compression: str) -> Written:
     """Compress the tar ``stream`` into ``raw``, or only measure it if that is None."""
     plain, packed = HashingWriter(), HashingWriter(raw)
     with compressed(packed, compression) as writer:
@@ -280,11 +281,9 @@ def move_into_place(module: DriverModule, file: BinaryIO, path: str, dest: str) 
 
 def dress(module: DriverModule, descriptor: int, path: str, dest: str) -> None:
     """Give the new file owner and mode of the one that it replaces, and its SELinux context, or the default one."""
-    try:
+    info = None
+    with suppress(FileNotFoundError):
         info = os.lstat(dest)
-    except FileNotFoundError:
-        info = None
-    else:
         refuse_special(dest, info.st_mode)
     if module.selinux_enabled():
         context = module.selinux_default_context(dest) if info is None else module.selinux_context(dest)
@@ -294,7 +293,7 @@ def dress(module: DriverModule, descriptor: int, path: str, dest: str) -> None:
         os.fchmod(descriptor, stat.S_IMODE(info.st_mode))
 
 
-def write_dest(module: DriverModule, stream: BinaryIO, before: str | None) -> Written:
+def write_dest(module: DriverModule, stream: RawIOBase, before: str | None) -> Written:
     """Write the archive and put it in place if it differs from the digest ``before``."""
     dest = module.params["dest"]
     with beside(dest) as (file, path):
@@ -324,7 +323,8 @@ def compare(
 
     :param before: the digest that ``dest`` has.
     """
-    params, changes = module.params, []
+    params = module.params
+    changes: list[dict[str, str]] = []
     parent = parent_of(layer, params["parent"])
     if params["list_changes"]:
         changes = [{"path": plain_text(path), "kind": KINDS[kind]} for path, kind in driver.changes(layer.id, parent)]
@@ -342,7 +342,8 @@ def manage(module: DriverModule) -> dict[str, Any]:
     before = digest_at(dest) if dest else None
     driver = module.open_driver(read_only=True)
     layer = module.require_layer(driver)
-    changes, written = [], Written()
+    changes: list[dict[str, str]] = []
+    written = Written()
     if layer is not None:
         try:
             changes, written = compare(module, layer, driver, before)

@@ -416,7 +416,7 @@ def gather_checked(driver: Driver, topics: list[str], deep: bool) -> dict[str, A
     from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import health, owners
 
     report = owners.resolve(driver)
-    found = {}
+    found: dict[str, Any] = {}
     if "owners" in topics:
         found["owners"] = records.owners_record(report)
     if "health" in topics:
