@@ -194,7 +194,7 @@ def test_keys_are_typed_while_another_process_mounts_and_removes(driver, termina
     screen.type("Space")
     screen.wait("motd")
     screen.type("j")
-    screen.wait("Its first lines", "hello")
+    screen.wait("First lines", "hello")
     screen.go("5", "Status")
     screen.wait("Backing Filesystem", "Space")
     screen.type("?")

@@ -1,19 +1,25 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Looking into layers: folders, single files, and what a chain wastes. Each call opens and closes the chain."""
+"""The files of layers: folders, single files, and what a chain wastes. Each call opens and closes the chain."""
 
 from __future__ import annotations
 
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
-from overlay2.errors import printable
 from overlay2.units import human_size
-from overlay2.view import Entry, Version, Waste, chain_view
+from overlay2.view import Entry, Version, chain_view
+
+from .plain import visible
+
+if TYPE_CHECKING:
+    from overlay2 import Driver
+    from overlay2.waste import Waste
 
 #: Bytes of a text file that are shown, and the most lines of it.
 _HEAD_BYTES, _HEAD_LINES = 4096, 40
@@ -31,31 +37,31 @@ class Listing:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """All that is known of one path."""
+    """All facts about one path."""
 
     path: str
     entry: Entry
     link_target: Optional[str]
     attributes: tuple[str, ...]
     versions: tuple[Version, ...]
-    #: The first lines of a text file; None for what is no text or no file.
+    #: The first lines of a text file; None for anything else.
     lines: Optional[tuple[str, ...]]
-    #: Why there are no lines, where it is a file.
+    #: Why a file has no lines, as a clause.
     no_lines: str = ""
 
 
-def sees_all(driver):
-    """Whether this process may read what marks a folder as opaque (bool): ``trusted.*`` is for root only, xattr(7)."""
+def sees_all(driver: Driver) -> bool:
+    """True if this process may read the attributes of opaque folders: only root may read ``trusted.*``, xattr(7)."""
     return driver.features.xattr_class != "trusted" or os.geteuid() == 0
 
 
-_BLIND = "Without root, opaque folders look like any other: what they hide seems to show."
+_BLIND = "Without root, opaque folders can't be told from others, so files that they hide are listed."
 
 
-def list_folder(driver, layer, folder, merged):
-    """The :class:`Listing` of a folder.
+def list_folder(driver: Driver, layer: str, folder: str, merged: bool) -> Listing:
+    """Lists a folder.
 
-    :param merged: what the mounted layer would show; else the layer's own files.
+    :param merged: as the mounted layer shows it; otherwise the layer's own files.
     :raises Overlay2Error: it can't be read.
     """
     with chain_view(driver.opened, layer) as view:
@@ -66,8 +72,8 @@ def list_folder(driver, layer, folder, merged):
         return Listing(folder, entries, problems)
 
 
-def look_at(driver, layer, entry):
-    """The :class:`FileFacts` of an entry of a :class:`Listing`.
+def look_at(driver: Driver, layer: str, entry: Entry) -> FileFacts:
+    """The facts about an entry of a :class:`Listing`.
 
     :raises Overlay2Error: it can't be read.
     """
@@ -86,8 +92,8 @@ def look_at(driver, layer, entry):
         )
 
 
-def owner_of(driver, layer, path):
-    """Id of the layer that what shows at ``path`` comes from; None where nothing shows.
+def owner_of(driver: Driver, layer: str, path: str) -> str | None:
+    """Id of the layer that the file at ``path`` comes from; None if nothing shows there.
 
     :raises Overlay2Error: it can't be read.
     """
@@ -96,29 +102,29 @@ def owner_of(driver, layer, path):
         return view.owner("" if clean in ("/", "//") else clean.replace("//", "/"))
 
 
-def waste_of(driver, layer, progress=None):
-    """What the layer's chain wastes: an ``overlay2.view.Waste``. Takes as long as measuring the chain.
+def waste_of(driver: Driver, layer: str, progress: Callable[[int], None] | None = None) -> Waste:
+    """How much the layer's chain stores that it does not show. Takes as long as measuring the chain.
 
-    :param progress: called with the number of entries seen; what it raises ends the walk.
+    :param progress: called with the number of entries seen; an exception ends the walk.
     :raises Overlay2Error: it can't be read.
     """
     with chain_view(driver.opened, layer) as view:
         return view.waste(progress=progress)
 
 
-def _text(head):
-    """The lines of a file's first bytes, or why it has none to show."""
+def _text(head: bytes | None) -> tuple[tuple[str, ...] | None, str]:
+    """The lines of a file's first bytes, or why there are none to show."""
     if head is None:
         return None, "it can't be opened as a file"
     if not head:
-        return (), "it is empty"
+        return (), "the file is empty"
     if b"\0" in head:
-        return None, "it is no text"
+        return None, "the file is binary"
     # The last bytes may be the first half of a character.
     text = head.decode("utf-8", "replace").removesuffix("\ufffd")
     if text.count("\ufffd") > len(text) // 10:
-        return None, "it is no text"
-    return tuple(printable(line.expandtabs(4)) for line in text.splitlines()[:_HEAD_LINES]), ""
+        return None, "the file is not UTF-8 text"
+    return tuple(visible(line.expandtabs(4)) for line in text.splitlines()[:_HEAD_LINES]), ""
 
 
 _TYPES = {
@@ -127,9 +133,9 @@ _TYPES = {
 }  # fmt: skip
 
 
-def type_of(info):
-    """What a file is, in a word (str)."""
-    return _TYPES.get(stat.S_IFMT(info.st_mode), "something unknown")
+def type_of(info: os.stat_result) -> str:
+    """The type of a file, in a word."""
+    return _TYPES.get(stat.S_IFMT(info.st_mode), "file of unknown type")
 
 
 def time_text(seconds: float) -> str:
@@ -140,21 +146,25 @@ def time_text(seconds: float) -> str:
         return "?"
 
 
-def version_text(version):
-    """What one layer has at a path, in a sentence's half (str)."""
+def version_text(version: Version) -> str:
+    """What one layer has at a path, as a phrase."""
     if version.whiteout:
         return "deletes it"
-    what = type_of(version.info)
+    text = type_of(version.info)
     if version.opaque:
-        what += ", hides the folder below"
+        text += ", hides the folder below"
     if stat.S_ISREG(version.info.st_mode):
-        what += f" of {human_size(version.info.st_size)}"
-    return what + ("" if version.shows else ", hidden")
+        text += f" of {human_size(version.info.st_size)}"
+    if version.metacopy:
+        text += ", its data is in a layer below"
+    if version.path:
+        text += f", stored as {visible(version.path)}"
+    return text + ("" if version.shows else ", hidden")
 
 
-def waste_text(waste: Waste):
-    """How much a chain wastes, in a sentence (str)."""
+def waste_text(waste: Waste) -> str:
+    """How much a chain wastes, in a sentence."""
     return (
-        f"{waste.score:.1%} of what the chain stores shows: "
-        f"{human_size(waste.hidden)} of {human_size(waste.stored)} are hidden by layers further up."
+        f"{human_size(waste.hidden)} of the {human_size(waste.stored)} that the chain stores are hidden by layers "
+        f"further up; {waste.score:.1%} shows."
     )

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+from overlay2 import Driver
+
 from . import gathered
 from .poller import Poller
 from .snapshot import Snapshot
@@ -14,25 +18,25 @@ from .source import HomeSource
 class LiveHost:
     """A home on this host.
 
-    :param home: its folder (str).
+    :param home: its directory.
     :param publish: called with each Snapshot, from other threads.
     """
 
-    def __init__(self, home, publish):
+    def __init__(self, home: str, publish: Callable[[Snapshot], object]) -> None:
         self.source = HomeSource(home)
         self.poller = Poller(self.source, publish)
-        #: The last Snapshot that was shown, or None.
-        self.snapshot = None
-        #: The layer that is looked at.
+        #: The last Snapshot that was shown.
+        self.snapshot: Snapshot | None = None
+        #: Id of the selected layer; "" for none.
         self.selected = ""
 
     @property
-    def driver(self):
-        """The ``overlay2.Driver`` to look into files with; None while there is no home."""
+    def driver(self) -> Driver | None:
+        """The driver that reads files; None while there is no home."""
         return self.source.driver
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.source.snapshot.host
 
 
@@ -41,12 +45,12 @@ class GatheredHost:
 
     driver = poller = None
 
-    def __init__(self, snapshot: Snapshot):
-        self.snapshot = snapshot
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot: Snapshot | None = snapshot
         self.selected = ""
         self.name = snapshot.host or snapshot.home
 
 
-def gathered_hosts(paths):
-    """A :class:`GatheredHost` for each Snapshot in some files (list)."""
+def gathered_hosts(paths: Iterable[str]) -> list[GatheredHost]:
+    """A :class:`GatheredHost` for each Snapshot in some files."""
     return [GatheredHost(snapshot) for path in paths for snapshot in gathered.load(path)]

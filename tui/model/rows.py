@@ -1,25 +1,27 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Layers in the order in which they are shown: as a tree by parent, or sorted; one way for the screen and for pipes."""
+"""Layers in the order in which screens and ``--print`` show them: as a tree by parent, or sorted."""
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from .snapshot import last_only
+from .ownership import OwnerFacts
+from .snapshot import LayerFacts, Snapshot, last_only
 
 #: How layers can be sorted; the first is the tree.
 ORDERS = ("tree", "size", "age", "depth", "name", "owner")
-#: Guides longer than this are cut at their left: what branches that deep is found by its neighbours.
+#: Guides longer than this are cut at their left.
 _WIDEST = 24
-#: The fewest letters of a digest that somebody means who types them.
+#: The fewest letters that are looked for in digests.
 _DIGEST = 6
 
 
 class Row(NamedTuple):
-    """One line: a layer, and what stands before its name."""
+    """One line: a layer, and the tree lines before its name."""
 
     id: str
     guide: str
@@ -29,17 +31,22 @@ class Row(NamedTuple):
 
 
 @last_only
-def children_of(layers):
-    """Ids by parent (dict of list); "" for those that stand on nothing, or whose parent is not there."""
-    found = {}
+def children_of(layers: Mapping[str, LayerFacts]) -> dict[str, list[str]]:
+    """Ids by parent; "" for those without a parent, or whose parent is missing."""
+    found: dict[str, list[str]] = {}
     for id, facts in layers.items():
         parent = facts.layer.parent
-        found.setdefault(parent if parent in layers else "", []).append(id)
+        found.setdefault(parent if parent and parent in layers else "", []).append(id)
     return found
 
 
-def arrange(snapshot, order="tree", folded=frozenset(), wanted=None):
-    """The rows of a Snapshot's layers (list of :class:`Row`).
+def arrange(
+    snapshot: Snapshot,
+    order: str = "tree",
+    folded: Collection[str] = frozenset(),
+    wanted: Collection[str] | None = None,
+) -> list[Row]:
+    """The rows of a Snapshot's layers.
 
     :param order: one of :data:`ORDERS`.
     :param folded: ids whose descendants do not show, in the tree.
@@ -52,7 +59,7 @@ def arrange(snapshot, order="tree", folded=frozenset(), wanted=None):
     return [Row(id, "", id in children, False) for id in sorted(ids, key=_key(snapshot, order))]
 
 
-def _key(snapshot, order):
+def _key(snapshot: Snapshot, order: str) -> Callable[[str], Any]:
     layers, sizes = snapshot.layers, snapshot.sizes
     if order == "size":
         return lambda id: (-sizes.get(id, -1), os.fsencode(id))
@@ -65,19 +72,19 @@ def _key(snapshot, order):
     return os.fsencode
 
 
-def _owner_rank(owner):
-    """What nobody needs first, what nobody knows next, then by owner."""
+def _owner_rank(owner: OwnerFacts | None) -> tuple[int, str]:
+    """Unowned layers first, those of unknown owners next, then by owner."""
     if owner is None:
         return 2, ""
     return {"unowned": 0, "unknown": 1}.get(owner.kind, 2), owner.text
 
 
-def _tree(children, folded):
+def _tree(children: Mapping[str, Sequence[str]], folded: Collection[str]) -> list[Row]:
     """Depth first, without recursion: chains may be 128 deep, and a broken home may loop."""
     rows = []
     # (id, guide of its own line, guide of what stands on it)
     pending = [(id, "", "") for id in reversed(children.get("", ()))]
-    seen = set()
+    seen: set[str] = set()
     while pending:
         id, guide, below = pending.pop()
         if id in seen:
@@ -99,9 +106,10 @@ def _tree(children, folded):
 
 
 @last_only
-def _adrift(children):
-    """Layers of a broken home that stand on each other, and so on no base (list of str, sorted)."""
-    reached, pending = set(), [""]
+def _adrift(children: Mapping[str, Sequence[str]]) -> list[str]:
+    """Layers of a broken home that stand on each other and on no base, sorted."""
+    reached: set[str] = set()
+    pending = [""]
     while pending:
         upper = children.get(pending.pop(), ())
         pending += [id for id in upper if id not in reached]
@@ -109,15 +117,15 @@ def _adrift(children):
     return sorted({id for ids in children.values() for id in ids} - reached)
 
 
-def _cut(guide):
+def _cut(guide: str) -> str:
     return guide if len(guide) <= _WIDEST else "… " + guide[2 - _WIDEST :]
 
 
-def find(snapshot, text):
-    """Ids of the layers that a filter text matches (set of str): words, all of which must be found in a layer's line.
+def find(snapshot: Snapshot, text: str) -> set[str]:
+    """Ids of the layers that a filter text matches: each of its words must be found in the layer's line.
 
-    ``mounted``, ``rw``, ``ro``, ``broken`` and ``unowned`` stand for what they say. Links and diff IDs are looked into
-    for longer words only: any two letters are found in a digest.
+    ``mounted``, ``rw``, ``ro``, ``broken`` and ``unowned`` are states. Links and diff IDs are searched for longer words
+    only, as any two letters are found in a digest.
     """
     holders = {mount.id: " ".join(mount.holders or ()) for mount in snapshot.mounts}
     mounted = {mount.id for mount in snapshot.mounts if mount.mounted}

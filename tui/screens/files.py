@@ -248,6 +248,12 @@ def fact_lines(facts):
     ]
     if entry.opaque:
         lines.append([("opaque: hides the folder of that name in every layer below", "warn")])
+    if entry.redirect:
+        lines.append(
+            [("renamed: shows the content of ", "warn"), (entry.redirect, ""), (" in the layers below", "warn")]
+        )
+    if entry.metacopy:
+        lines.append([("metacopy: only attributes changed; the data is in a layer below", "warn")])
     if facts.link_target is not None:
         lines.append([("leads to ", "dim"), (printable(facts.link_target), "")])
     if stat.S_ISREG(info.st_mode):
@@ -272,11 +278,11 @@ def fact_lines(facts):
             for version in facts.versions
         ]
     if facts.lines is not None:
-        lines += ["", ("Its first lines", "title"), *([line or " "] and [(line, "")] for line in facts.lines)]
+        lines += ["", ("First lines", "title"), *([line or " "] and [(line, "")] for line in facts.lines)]
         if not facts.lines:
-            lines.append(("It is empty.", "dim"))
+            lines.append(("The file is empty.", "dim"))
     elif facts.no_lines:
-        lines += ["", (f"No lines to show: {facts.no_lines}.", "dim")]
+        lines += ["", (f"No text to show: {facts.no_lines}.", "dim")]
     return lines
 
 

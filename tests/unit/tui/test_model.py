@@ -245,7 +245,7 @@ def test_without_root_a_listing_says_that_opaque_folders_are_missed(open_to_all)
     assert listing() == (True, ())
     opaque, problems = nobody.call(listing)
     assert not opaque
-    assert "Without root, opaque folders look like any other" in problems[0]
+    assert "Without root, opaque folders can't be told from others" in problems[0]
 
 
 @pytest.mark.root
