@@ -173,4 +173,5 @@ class BaseDriver(MountDriver):
         """
         self._require(id)
         with translated(layer=id):
-            return tree_size(self.opened.store.upper_dir(id), progress)
+            look = None if progress is None else lambda _directory: progress()
+            return tree_size(self.opened.store.upper_dir(id), look)

@@ -20,6 +20,7 @@ import os
 import stat
 from typing import Dict, List, NamedTuple, Optional, Set
 
+from .linux import xattr
 from .linux.overlayfs import is_whiteout
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -202,6 +203,15 @@ class LowerView:
         if value == b"x":
             raise NotComparable("the folder %s has whiteouts as attributes" % folder)
         return value == b"y"
+
+
+def require_no_redirect(xattr_class: str, descriptor: int) -> None:
+    """Refuses a directory whose content is elsewhere.
+
+    :raises NotComparable: it is redirected.
+    """
+    if xattr.get(descriptor, xattr.redirect(xattr_class)) is not None:
+        raise NotComparable("the folder %s is redirected" % os.readlink("/proc/self/fd/%d" % descriptor))
 
 
 def open_directory(root, folder):

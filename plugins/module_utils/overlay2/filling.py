@@ -83,7 +83,9 @@ def fill(
 def _staged_mount(home: Home, staged: Staged, lower_links: tuple[str, ...]) -> Iterator[str]:
     """Mounts the staged layer over its lower chain and yields the mount point; then empties its work directory."""
     name = os.path.join(STAGING, os.path.basename(staged.path))
-    planned = mounts.plan(home.path, name, lower_links, False, home.features)
+    # Nothing has to be on disk when the layer is unmounted: it is synced before it is shown.
+    options = ("volatile",) if home.features.volatile else ()
+    planned = mounts.plan(home.path, name, lower_links, False, home.features, options=options)
     target = staged.child(MERGED)
     os.mkdir(target, 0o700)
     mounts.perform(None, planned, home.features)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterator
 
 from . import mounts
 from .errors import LayerDamaged, MountError, translated
 from .home import busy, mounted
 from .home.holders import ANONYMOUS, NOBODY, Record, describe
-from .home.layout import LayerFiles
+from .home.layout import LINK_DIR, MERGED, STAGING, LayerFiles
 from .linux import fs, kernel
 from .linux.users import User
 
@@ -114,6 +114,32 @@ def drop(home: Home, layer_id: str, strict: bool = False) -> None:
     point = _point(home, layer_id, home.holders.read(layer_id))
     _unmount(home, layer_id, point, NOBODY, look=False, strict=strict)
     home.holders.forget(layer_id)
+
+
+@contextlib.contextmanager
+def view(home: Home, layer_id: str, follow: bool) -> Iterator[str]:
+    """Mounts a layer with its lower chain read-only at a private place for the length of a ``with`` block.
+
+    No reference is taken, and the layer may be mounted elsewhere meanwhile. Unmounting writes nothing to disk.
+
+    :param follow: show renamed directories and files without data (redirects, metacopy), whatever the kernel's default.
+    :returns: the mount point.
+    :raises LayerDamaged: a part of the layer or of its chain is missing.
+    :raises MountError: the kernel refused.
+    """
+    files = home.store.files(layer_id)
+    options = mounts.FOLLOWING if follow and not home.features.userxattr else ()
+    with home.staging.stage() as staged:
+        place = os.path.join(STAGING, os.path.basename(staged.path))
+        links = ("%s/%s" % (LINK_DIR, files.link), *files.lower_links)
+        planned = mounts.plan_view(home.path, place, links, home.features, options)
+        target = staged.child(MERGED)
+        os.mkdir(target, 0o700)
+        _perform(home, files, planned)
+        try:
+            yield target
+        finally:
+            mounts.unmount(layer_id, target)
 
 
 def _point(home: Home, layer_id: str, record: Record) -> str:

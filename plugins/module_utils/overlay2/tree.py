@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Walking whole trees: removing one, and measuring one."""
+"""Walks whole directory trees: to remove or to measure them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,42 @@ import logging
 import os
 import stat
 import time
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Tuple
 
-from .linux import beneath, mount, mountinfo
+from .linux import beneath, fs, mount, mountinfo
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterator, Protocol
+
+    class Opener(Protocol):
+        """Opens a directory as os.open() does."""
+
+        def __call__(self, path: str, flags: int, *, dir_fd: int | None = None) -> int: ...
+
 
 log = logging.getLogger("overlay2")
 
-_ANY_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_DIRECTORY = _ANY_DIRECTORY | os.O_NOFOLLOW
 #: A busy entry is detached and tried again this often, this far apart (moby's EnsureRemoveAll).
 _BUSY_TRIES = 50
 _BUSY_PAUSE = 0.1
 
 
-def unmount_below(folder, itself=True):
-    """Detach every mount under ``folder``, the innermost first (moby's mount.RecursiveUnmount).
+def unmount_below(directory: str, itself: bool = True) -> list[str]:
+    """Detaches every mount below a directory, the innermost first; moby's mount.RecursiveUnmount.
 
-    :param folder: an absolute path without symbolic links.
-    :param itself: also what is mounted at ``folder`` itself.
-    :returns: the mount points that were detached (list of str).
-    :raises OSError: the last refusal, once all have been tried.
+    :param directory: an absolute path without symbolic links.
+    :param itself: also detach mounts at ``directory`` itself.
+    :returns: the mount points that were detached.
+    :raises OSError: the last refusal, after all have been tried.
     """
-    done = []
+    done: list[str] = []
     while True:
-        # Again and again, as one mount may hide the path of another, which shows when the first is gone.
-        points = {entry.mount_point for entry in mountinfo.mounts(below=folder)}
+        # Repeated, because one mount may hide the path of another until it is detached.
+        points = {entry.mount_point for entry in mountinfo.mounts(below=directory)}
         if not itself:
-            points.discard(folder)
-        detached, failure = [], None
+            points.discard(directory)
+        detached: list[str] = []
+        failure = None
         for point in sorted(points, key=len, reverse=True):
             try:
                 if mount.unmount_stack(point):
@@ -47,15 +56,15 @@ def unmount_below(folder, itself=True):
         if not detached and failure is not None:
             raise failure
         if not detached:
-            return done  # what is left is hidden by a mount further up, and out of everybody's reach
+            return done  # any mount that is left is hidden by one further up and cannot be reached
         done += detached
 
 
 @contextlib.contextmanager
-def scratch_folder(parent, prefix):
-    """A new private folder (str) below ``parent`` for the length of a ``with`` block, removed with all in it.
+def scratch_folder(parent: str, prefix: str) -> Iterator[str]:
+    """Makes a new private directory below ``parent`` for the length of a ``with`` block, then removes it.
 
-    :raises OSError: it can't be made, or not all of it can be removed.
+    :raises OSError: it cannot be made, or not all of it can be removed.
     """
     path = os.path.join(parent, prefix + os.urandom(8).hex())
     os.mkdir(path, 0o700)
@@ -65,14 +74,14 @@ def scratch_folder(parent, prefix):
         remove_tree(path)
 
 
-def remove_tree(path):
-    """Remove a folder with all in it; a missing one is fine (moby's EnsureRemoveAll).
+def remove_tree(path: str) -> None:
+    """Removes a directory with everything in it, if it exists; moby's EnsureRemoveAll.
 
-    What is mounted inside is detached first, so that no mounted file system is emptied by mistake.
+    Mounts inside are detached first, so that no mounted file system is emptied by mistake.
 
-    :raises OSError: an entry that can't be removed.
+    :raises OSError: an entry cannot be removed.
     """
-    opener = _open_unmounted
+    opener: Opener = _open_unmounted
     if not beneath.has_openat2():
         opener = os.open
         unmount_below(os.path.realpath(path))
@@ -81,7 +90,7 @@ def remove_tree(path):
             _remove(path, opener=opener)
             return
         except FileNotFoundError:
-            # Somebody else removes here too; what is left is tried again.
+            # Another process removes here too: try the rest again.
             if not os.path.lexists(path):
                 return
             if attempt:
@@ -95,30 +104,30 @@ def remove_tree(path):
                 time.sleep(_BUSY_PAUSE)
 
 
-def _open_unmounted(name, flags, dir_fd=None):
-    """os.open(), that fails with ``EBUSY`` where a file system is mounted on what would be opened.
+def _open_unmounted(path: str, flags: int, *, dir_fd: int | None = None) -> int:
+    """os.open() that fails with ``EBUSY`` if a file system is mounted there.
 
-    So the kernel itself keeps a removal out of mounts, and the whole mount table need not be read for each.
+    With it the kernel itself keeps a removal out of mounts, and the mount table does not have to be read.
     """
     if dir_fd is None:
-        above, name = os.path.split(name)
-        dir_fd = os.open(above or ".", _ANY_DIRECTORY)
+        above, name = os.path.split(path)
+        dir_fd = os.open(above or ".", fs.OPEN_DIRECTORY)
         try:
-            return _open_unmounted(name, flags, dir_fd)
+            return _open_unmounted(name, flags, dir_fd=dir_fd)
         finally:
             os.close(dir_fd)
     try:
-        return beneath.openat2(dir_fd, os.fsencode(name), flags, 0, beneath.RESOLVE_NO_XDEV)
+        return beneath.openat2(dir_fd, os.fsencode(path), flags, 0, beneath.RESOLVE_NO_XDEV)
     except OSError as error:
         if error.errno == errno.EXDEV:
-            raise OSError(errno.EBUSY, "a file system is mounted on it", name) from None
+            raise OSError(errno.EBUSY, "a file system is mounted on it", path) from None
         raise
 
 
-def remove_at(dir_fd, name):
-    """Remove what is at a name in an open folder, with all below it; nothing there is fine. Mounts are not looked for.
+def remove_at(dir_fd: int, name: str | bytes) -> None:
+    """Removes a name in an open directory, with everything below it, if it exists. Mounts are not looked for.
 
-    :raises OSError: an entry that can't be removed.
+    :raises OSError: an entry cannot be removed.
     """
     try:
         os.unlink(name, dir_fd=dir_fd)
@@ -128,16 +137,15 @@ def remove_at(dir_fd, name):
     except (IsADirectoryError, PermissionError):
         if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
             raise
-    _remove(name, dir_fd)
+    _remove(os.fsdecode(name), dir_fd)
 
 
-def _remove(name, dir_fd=None, opener=os.open):
-    """One try at removing a folder with all in it.
+def _remove(name: str, dir_fd: int | None = None, opener: Opener = os.open) -> None:
+    """Tries once to remove a directory with everything in it.
 
     :param name: its path, or with ``dir_fd`` its name there.
-    :param opener: opens its folders as os.open() does.
     """
-    descriptor = opener(name, _DIRECTORY, dir_fd=dir_fd)
+    descriptor = opener(name, fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=dir_fd)
     try:
         walk(descriptor, _unlink_files, _remove_folder, opener)
     finally:
@@ -145,17 +153,17 @@ def _remove(name, dir_fd=None, opener=os.open):
     os.rmdir(name, dir_fd=dir_fd)
 
 
-def _remove_folder(parent, name):
+def _remove_folder(parent: int, name: str) -> None:
     try:
         os.rmdir(name, dir_fd=parent)
     except FileNotFoundError:
-        pass  # somebody else removes here too
+        pass  # another process removes here too
     except OSError as error:
         raise _with_path(error, parent, name) from None
 
 
-def _unlink_files(descriptor):
-    """Remove what is no folder from an open folder; returns the names of the folders in it."""
+def _unlink_files(descriptor: int) -> list[str]:
+    """Removes everything but directories from an open directory; returns the names of its directories."""
     with os.scandir(descriptor) as entries:
         listed = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     folders = []
@@ -166,33 +174,34 @@ def _unlink_files(descriptor):
         try:
             os.unlink(name, dir_fd=descriptor)
         except FileNotFoundError:
-            # Somebody else removes here too; or it is a whiteout in a folder that nothing is merged into, which
-            # overlayfs lists without having anything of that name.
+            # Another process removes here too; or it is a whiteout in a directory that is not merged with another,
+            # which overlayfs lists although a lookup of the name fails.
             pass
         except OSError as error:
             raise _with_path(error, descriptor, name) from None
     return folders
 
 
-def _with_path(error, descriptor, name):
-    """The same OSError with the whole path, where the call was only given a name in an open folder."""
+def _with_path(error: OSError, descriptor: int, name: str) -> OSError:
+    """Returns the error with the whole path instead of a name in an open directory."""
     return OSError(error.errno, error.strerror, os.path.join(os.readlink("/proc/self/fd/%d" % descriptor), name))
 
 
-def tree_size(path, progress=None):
-    """Bytes of all that is in a folder but folders themselves (int); moby's directory.Size.
+def tree_size(path: str, look: Callable[[int], None] | None = None) -> int:
+    """Returns the bytes of everything in a directory but directories; moby's directory.Size.
 
-    Each inode counts once, a symbolic link with the length of its target. What vanishes meanwhile is passed over.
+    Each inode counts once, a symbolic link with the length of its target. Files that vanish meanwhile do not count.
 
-    :param progress: called without arguments for each folder; what it raises ends the walk.
-    :raises OSError: ``path`` itself can't be read.
+    :param look: called with the descriptor of each directory; an exception from it ends the walk.
+    :raises OSError: ``path`` itself cannot be read.
     """
-    total, seen = 0, set()
+    total = 0
+    seen: set[int] = set()
 
-    def add_files(descriptor):
+    def add_files(descriptor: int) -> list[str]:
         nonlocal total
-        if progress is not None:
-            progress()
+        if look is not None:
+            look(descriptor)
         folders = []
         for name, info in _stats(descriptor):
             if stat.S_ISDIR(info.st_mode):
@@ -205,7 +214,7 @@ def tree_size(path, progress=None):
             total += info.st_size
         return folders
 
-    descriptor = os.open(path, _DIRECTORY)
+    descriptor = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
     try:
         walk(descriptor, add_files)
     finally:
@@ -213,8 +222,8 @@ def tree_size(path, progress=None):
     return total
 
 
-def _stats(descriptor):
-    """(name, stat result) of the entries of an open folder, less those that vanish meanwhile."""
+def _stats(descriptor: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Yields name and stat result of the entries of an open directory, but not of those that vanish meanwhile."""
     with os.scandir(descriptor) as entries:
         for entry in entries:
             try:
@@ -223,47 +232,62 @@ def _stats(descriptor):
                 continue
 
 
-def walk(root, enter, leave=None, opener=os.open):
-    """Go through a tree with one open descriptor at a time, however deep it is.
+class _Visited(NamedTuple):
+    """A directory on the way down."""
 
-    The way back up is ``..``, checked against the folder that was left, so a folder that is moved meanwhile
-    ends the walk with an error instead of leading it elsewhere.
+    #: None for the root.
+    name: Optional[str]
+    identity: Tuple[int, int]
+    #: Names of the directories in it that are still to come.
+    pending: List[str]
 
-    :param root: an open folder (int), which stays open.
-    :param enter: called with each folder's descriptor; returns the names of its folders to go into.
-    :param leave: called with a parent's descriptor and the name of the folder in it that is done.
-    :param opener: opens a folder as os.open() does.
-    :raises OSError: a folder can't be opened, or was moved. One that vanished is passed over.
+
+def walk(
+    root: int,
+    enter: Callable[[int], list[str]],
+    leave: Callable[[int, str], None] | None = None,
+    opener: Opener = os.open,
+) -> None:
+    """Visits a tree of any depth with one open descriptor at a time.
+
+    The walk returns through ``..`` and compares the directory with the one that it came from. So if a directory is
+    moved meanwhile, the walk fails instead of continuing elsewhere.
+
+    :param root: descriptor of a directory, which stays open.
+    :param enter: called with the descriptor of each directory; returns the names of the directories in it to visit.
+    :param leave: called with a directory's descriptor and the name of a directory in it, after that one's last visit.
+    :raises OSError: a directory cannot be opened, or was moved. One that vanished is skipped.
     """
     current = os.dup(root)
     try:
-        trail = [(None, _identity(current), enter(current))]
+        above = [_Visited(None, identity(current), enter(current))]
         while True:
-            name, _folder, pending = trail[-1]
-            if pending:
-                child = pending.pop()
+            here = above[-1]
+            if here.pending:
+                child = here.pending.pop()
                 try:
-                    below = opener(child, _DIRECTORY, dir_fd=current)
+                    below = opener(child, fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=current)
                 except FileNotFoundError:
                     continue
                 os.close(current)
                 current = below
-                trail.append((child, _identity(current), enter(current)))
+                above.append(_Visited(child, identity(current), enter(current)))
                 continue
-            trail.pop()
-            if not trail:
+            above.pop()
+            if here.name is None:
                 return
-            above = os.open("..", _DIRECTORY, dir_fd=current)
+            parent = os.open("..", fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=current)
             os.close(current)
-            current = above
-            if _identity(current) != trail[-1][1]:
-                raise OSError(errno.ESTALE, "a folder was moved while its tree was being read", name)
+            current = parent
+            if identity(current) != above[-1].identity:
+                raise OSError(errno.ESTALE, "a directory was moved while its tree was being read", here.name)
             if leave is not None:
-                leave(current, name)
+                leave(current, here.name)
     finally:
         os.close(current)
 
 
-def _identity(descriptor):
+def identity(descriptor: int) -> tuple[int, int]:
+    """Returns device and inode number of an open file."""
     info = os.fstat(descriptor)
     return info.st_dev, info.st_ino

@@ -23,6 +23,10 @@ MAGIC_NAMES = {
 
 OVERLAYFS_MAGIC = 0x794C7630
 
+#: Flags to open a directory for reading: through a symbolic link, or not.
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+OPEN_DIRECTORY_NOFOLLOW = OPEN_DIRECTORY | os.O_NOFOLLOW
+
 #: What Docker prints for a magic it does not know.
 UNKNOWN_FS = "<unknown>"
 
@@ -88,7 +92,7 @@ def open_on(stack, path):
 
     :raises OSError: it can't be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, OPEN_DIRECTORY)
     stack.callback(os.close, descriptor)
     return descriptor
 

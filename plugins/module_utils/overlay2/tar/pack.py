@@ -46,7 +46,7 @@ _KINDS = {
 }
 
 
-def pack_tree(root_fd, *, overlay, xattr_class="trusted", id_map=IDENTITY, all_xattrs=False):
+def pack_tree(root_fd, *, overlay, xattr_class="trusted", id_map=IDENTITY, all_xattrs=False, merged=None):
     """Archive all that is in a folder, itself excepted.
 
     Sockets, and what vanishes meanwhile, are left out with a line in the log.
@@ -56,11 +56,14 @@ def pack_tree(root_fd, *, overlay, xattr_class="trusted", id_map=IDENTITY, all_x
     :param xattr_class: ``trusted`` or ``user``: where overlayfs keeps its attributes.
     :param id_map: an :class:`~..idmap.IdMap`; the archive gets the container's ids, entries without one are left out.
     :param all_xattrs: archive all attributes but overlayfs' own, not just ``security.capability``.
+    :param merged: with ``overlay``: returns a descriptor of a directory where the layer is mounted, which stays open as
+        ``root_fd`` does. Called once, if the layer has files or directories whose content is elsewhere.
     :returns: an iterator of bytes.
     :raises ChangedWhileRead: a file shrank, so the stream can't be whole.
-    :raises Overlay2Error: something can't be read, or only a mount can make sense of it (redirects, metacopy).
+    :raises Overlay2Error: something can't be read, or only a mount can read it (redirects, metacopy) and ``merged`` is
+        None.
     """
-    packer = _Packer(id_map, all_xattrs, xattr_class if overlay else None)
+    packer = _Packer(id_map, all_xattrs, xattr_class if overlay else None, merged)
     return packer.guarded(packer.tree(root_fd))
 
 
@@ -79,16 +82,20 @@ class _Packer:
     """One run of :func:`pack_tree` or :func:`pack_changes`.
 
     :param xattr_class: None where whiteouts are not to be converted.
+    :param merged: as for :func:`pack_tree`.
     """
 
-    def __init__(self, id_map, all_xattrs, xattr_class):
+    def __init__(self, id_map, all_xattrs, xattr_class, merged=None):
         self._id_map = None if id_map.empty else id_map
         self._all_xattrs = all_xattrs
         self._overlay = xattr_class is not None
         if self._overlay:
             self._opaque = xattr.opaque(xattr_class)
             self._whiteout = xattr.whiteout(xattr_class)
-            self._unreadable = (xattr.redirect(xattr_class), xattr.metacopy(xattr_class))
+            self._redirect = xattr.redirect(xattr_class)
+            self._metacopy = xattr.metacopy(xattr_class)
+        self._merged = merged
+        self._merged_folders = None
         self._writer = Writer()
         self._links = {}  # (device, inode) -> [archive name, names still to come]
         self._at = b""  # what an error is about
@@ -104,14 +111,27 @@ class _Packer:
 
     def tree(self, root_fd):
         """Generate the archive of a tree."""
+        try:
+            yield from self._walk(root_fd, b"")
+            self._writer.end()
+            yield self._writer.flush()
+        finally:
+            if self._merged_folders is not None:
+                self._merged_folders.forget()
+
+    def _walk(self, root_fd, prefix):
+        """Generate the entries below a folder, whose own name in the archive is ``prefix``."""
         trail, writer = DirStack(root_fd), self._writer
         try:
-            level = Level(b"", listing(trail.descriptor), False)
+            level = Level(prefix, listing(trail.descriptor), False)
             while True:
                 below = None
                 for name, is_folder, is_file in level.names:
                     if is_folder:
                         below = self._enter(trail.descriptor, level.prefix, name)
+                        if below is not None and below[2]:
+                            yield from self._redirected(*below)
+                            below = None
                     else:
                         large = self._add(trail.descriptor, level.prefix + name, name, is_file, level.by_attribute)
                         if large is not None:
@@ -127,10 +147,36 @@ class _Packer:
                     level = trail.up()
                 else:
                     break
-            writer.end()
-            yield writer.flush()
         finally:
             trail.close()
+
+    def _redirected(self, folder, level, _redirected):
+        """Generate the entries below a directory whose content is elsewhere, as the mounted layer shows them.
+
+        Its own entry and an opaque marker are written already: it hides a directory of its name in lower layers.
+        """
+        os.close(folder)
+        folder = os.open(b".", FOLDER, dir_fd=self._shown().get(level.prefix[:-1]))
+        self._overlay = False
+        try:
+            yield from self._walk(folder, level.prefix)
+        finally:
+            self._overlay = True
+            os.close(folder)
+
+    def _shown(self):
+        """The folders of the mounted layer."""
+        if self._merged_folders is None:
+            self._merged_folders = Folders(self._merged())
+        return self._merged_folders
+
+    def _require_merged(self, attribute):
+        if self._merged is None:
+            raise Overlay2Error(
+                "it has the attribute %s: only a mount shows its content" % attribute,
+                path=self._at,
+                remedy="Archive it through a mount of the layer",
+            )
 
     def changes(self, root_fd, changes):
         """Generate the archive of changes."""
@@ -170,7 +216,10 @@ class _Packer:
         return None
 
     def _enter(self, parent, prefix, name):
-        """Add a folder; returns (descriptor, :class:`~.dirstack.Level`) to go on with, or None if it is gone."""
+        """Add a folder; returns None if it is gone.
+
+        :returns: its descriptor and :class:`~.dirstack.Level` to go on with, and whether it is redirected (bool).
+        """
         path = self._at = prefix + name
         if name.startswith(PREFIX):
             _unspeakable(path)
@@ -185,14 +234,18 @@ class _Packer:
             names = xattr.names(folder)
             archive_name = path + b"/"
             written = self._header(headers.DIRECTORY, archive_name, info, 0, xattrs=self._xattrs(folder, names))
-            by_attribute = False
+            by_attribute = opaque = False
             if self._overlay and self._opaque in names:
                 value = xattr.get(folder, self._opaque)
                 by_attribute = value == xattr.OPAQUE_WHITEOUTS
-                if value == xattr.OPAQUE and written:
-                    uid, gid = self._ids(info)
-                    self._writer.entry(headers.REGULAR, archive_name + OPAQUE, info.st_mode & 0o777, uid, gid, 0, 0)
-            return folder, Level(archive_name, listing(folder), by_attribute)
+                opaque = value == xattr.OPAQUE
+            redirected = self._overlay and self._redirect in names
+            if redirected:
+                self._require_merged(self._redirect)
+            if written and (opaque or redirected):
+                uid, gid = self._ids(info)
+                self._writer.entry(headers.REGULAR, archive_name + OPAQUE, info.st_mode & 0o777, uid, gid, 0, 0)
+            return folder, Level(archive_name, listing(folder), by_attribute), redirected
         except BaseException:
             os.close(folder)
             raise
@@ -233,6 +286,10 @@ class _Packer:
             if info.st_nlink > 1 and self._known_link(path, info, xattrs):
                 return None
             size = info.st_size
+            if names and self._overlay and self._metacopy in names:
+                os.close(file)
+                file = None
+                file = self._open_merged(path, base)
             if not self._header(headers.REGULAR, path, info, size, xattrs=xattrs):
                 return None
             if size > _SMALL:
@@ -244,6 +301,11 @@ class _Packer:
         finally:
             if file is not None:
                 os.close(file)
+
+    def _open_merged(self, path, base):
+        """Open a file whose data is in a lower layer, as the mounted layer shows it."""
+        self._require_merged(self._metacopy)
+        return os.open(base, _FILE, dir_fd=self._shown().get(path[: -len(base)].rstrip(b"/")))
 
     def _stream(self, file, size, path):
         """Generate a large file's body, and close it."""
@@ -310,12 +372,6 @@ class _Packer:
         records = {}
         for name in names:
             if xattr.is_overlay(name):
-                if self._overlay and name in self._unreadable:
-                    raise Overlay2Error(
-                        "it has the attribute %s, so its content is elsewhere" % name,
-                        path=self._at,
-                        remedy="Archive it through a mount of the layer",
-                    )
                 continue
             if name != xattr.CAPABILITY and not self._all_xattrs:
                 continue

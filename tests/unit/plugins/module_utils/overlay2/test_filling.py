@@ -10,11 +10,14 @@ import hashlib
 import io
 import os
 import random
+import shutil
+import stat
+import subprocess
 import tarfile
 
 import pytest
-from overlay2 import Driver, IdMap, IdRange
-from overlay2.errors import ArchiveError, LayerNotFound, Overlay2Error
+from overlay2 import Driver, IdMap, IdRange, mounts
+from overlay2.errors import ArchiveError, LayerNotFound, Overlay2Error, ReadOnlyDriver
 from overlay2.linux import fs
 from support import homes, host, oracle, overlay_module, trees
 
@@ -45,19 +48,34 @@ def shown(driver, layer, *, attributes=("security.capability",)):
     """What a mounted layer shows, as far as an archive carries it: whole seconds, and some attributes."""
     path = driver.get(layer, holder="shown")
     try:
-        facts = trees.content_facts(path, whole_seconds=True)
-        return {
-            name: (*fact[:5], {key: value for key, value in fact[6].items() if key in attributes})
-            for name, fact in facts.items()
-        }
+        return shown_at(path, attributes)
     finally:
         driver.put(layer, holder="shown")
+
+
+def shown_at(path, attributes=("security.capability",)):
+    facts = trees.content_facts(path, whole_seconds=True)
+    return {
+        name: (*fact[:5], {key: value for key, value in fact[6].items() if key in attributes})
+        for name, fact in facts.items()
+    }
 
 
 def leaks(driver):
     """Descriptors, mounts and holders: what a closed stream must not leave."""
     gc.collect()
     return os.listdir("/proc/self/fd"), host.mounts_below(driver.home), driver.mounted_layers()
+
+
+def mount_with(driver, layer, options):
+    """Mount a layer by hand, as an engine with other options does; returns the path."""
+    path = os.path.join(driver.home, layer, "merged")
+    os.makedirs(path, exist_ok=True)
+    options = "{},lowerdir={LowerDir},upperdir={UpperDir},workdir={WorkDir}".format(
+        options, **driver.get_metadata(layer)
+    )
+    subprocess.run(["mount", "-t", "overlay", "x", "-o", options, path], check=True)
+    return path
 
 
 def meddled_chain(driver, seed, length=5, count=20):
@@ -273,17 +291,35 @@ def test_a_stream_is_a_binary_file(box):
         assert [member.name for member in tar] == ["d", "d/g", ".wh.gone", "new"]
 
 
-def test_a_diff_through_mounts_holds_the_layer_until_it_is_closed(box):
+def test_a_diff_through_mounts_leaves_the_layer_to_others(box):
+    before = leaks(box)[1]
     with box.diff("box", "") as stream:
-        assert box.holders("box") == {"": 1}
-        assert box.mounted("box")
+        assert not box.holders("box")
+        assert not box.mounted("box")
+        assert len(host.mounts_below(box.home)) == len(before) + 1
+        # Somebody else gets it read-write meanwhile, and not the mount that is only for reading.
+        path = box.get("box", holder="web")
+        trees.write_tree(path, {"while": b""})
         stream.read(10)
         box.create("other", "base")
-    assert box.holders("box") == {}
-    assert not box.mounted("box")
-    with box.diff("base", "box") as stream:
-        assert not box.mounted("box")  # let go of once it has been compared
+        box.put("box", holder="web")
         assert stream.read()
+    with box.diff("base", "box") as stream:
+        assert host.mounts_below(box.home) == before  # unmounted once they have been compared
+        assert stream.read()
+    assert leaks(box)[1] == before
+
+
+def test_a_diff_through_mounts_shares_the_mount_of_a_layer_that_is_mounted(box):
+    path = box.get("box", holder="web")
+    before = host.mounts_below(box.home)
+    with box.diff("box", "") as stream:
+        assert host.mounts_below(box.home) == before
+        assert box.holders("box") == {"": 1, "web": 1}
+        assert stream.read()
+    assert box.holders("box") == {"web": 1}
+    assert os.path.ismount(path)
+    box.put("box", holder="web")
 
 
 @pytest.mark.parametrize("parent", ["base", ""])
@@ -297,16 +333,12 @@ def test_a_layer_that_goes_while_it_is_archived_is_missed(box, parent, action):
             box.apply_diff("box", "base", trees.stream({"new": b""}), replace=True)
 
     before = leaks(box)[0]
-    whole = diff_of(box, "box", parent)
     with box.diff("box", parent) as stream:
-        content = stream.read(10)
+        stream.read(10)
         act()
-        if parent:
-            with pytest.raises(Overlay2Error) as refused:
-                stream.read()
-            assert refused.value.layer == "box"
-        else:
-            assert content + stream.read() == whole  # the mount lives on as long as it is read
+        with pytest.raises(Overlay2Error) as refused:
+            stream.read()
+        assert refused.value.layer == "box"
     assert leaks(box)[0] == before
     assert box.holders("box") == {}
 
@@ -386,6 +418,112 @@ def test_where_the_module_does_more_by_default_everything_goes_through_mounts(ho
     assert shown(driver, "copy") == expected
     assert host.mounts_below(home) == []
     assert homes.flaws(home) == []
+
+
+# --- layers that were mounted with more than the module's default ---------------------------------------------------
+
+
+def renamed_and_copied_up_without_data(driver, through):
+    """Make the layer `box` as a mount with redirects and metacopy leaves it; returns what it shows."""
+    base = {
+        "d/": None, "d/sub/": None, "d/sub/f": b"1" * 5000, "d/g": b"2", "gone": b"", "meta": b"3" * 5000,
+        "old": b"4" * 300_000, "there/": None, "there/hidden": b"5", "kept/": None, "kept/inner/": None,
+        "kept/inner/f": b"6",
+    }  # fmt: skip
+    driver.create("base", diff=trees.stream(base))
+    driver.create_read_write("box", "base")
+    path = mount_with(driver, "box", ",".join(mounts.FOLLOWING))
+    trees.write_tree(path, {"d/sub/added": b"7"})
+    os.rename(path + "/d/sub", path + "/d/moved-inside")
+    os.rename(path + "/d", path + "/moved")
+    os.unlink(path + "/moved/g")
+    os.rename(path + "/kept/inner", path + "/up")
+    shutil.rmtree(path + "/there")
+    os.rename(path + "/kept", path + "/there")
+    os.chmod(path + "/meta", 0o600)
+    os.rename(path + "/old", path + "/new-name")
+    os.link(path + "/meta", path + "/moved/meta-too")
+    os.unlink(path + "/gone")
+    expected = shown_at(path)
+    through(path)
+    subprocess.run(["umount", path], check=True)
+    upper = os.path.join(driver.home, "box", "diff")
+    assert "trusted.overlay.redirect" in os.listxattr(upper + "/moved")
+    assert "trusted.overlay.metacopy" in os.listxattr(upper + "/meta")
+    assert not driver.mounted("box")
+    return expected
+
+
+@pytest.mark.root
+def test_a_layer_with_redirects_and_metacopy_is_compared_by_a_mount(driver):
+    found = {}
+
+    def compared(path):
+        found["changes"] = sorted(oracle.changes(path, os.path.join(driver.home, "base", "diff")))
+        sizes = {}
+        for name, letter in found["changes"]:
+            info = os.lstat(path + name) if letter != "D" else None
+            if info is not None and not stat.S_ISDIR(info.st_mode):
+                sizes[info.st_ino] = info.st_size
+        found["size"] = sum(sizes.values())
+
+    expected = renamed_and_copied_up_without_data(driver, compared)
+    before = leaks(driver)
+    content = diff_of(driver, "box", "base")
+    assert leaks(driver) == before
+    driver.create("copy", "base", diff=io.BytesIO(content))
+    assert shown(driver, "copy") == expected
+    assert sorted((change.path, change.kind.letter) for change in driver.changes("box", "base")) == found["changes"]
+    assert driver.diff_size("box", "base") == found["size"] > 310_000
+    assert leaks(driver) == before
+    assert homes.flaws(driver.home) == []
+
+
+@pytest.mark.root
+def test_a_layer_with_redirects_is_compared_while_it_is_mounted_and_on_top_of_another(driver):
+    renamed_and_copied_up_without_data(driver, lambda path: None)
+    driver.create_read_write("top", "box")
+    path = mount_with(driver, "top", ",".join(mounts.FOLLOWING))
+    trees.write_tree(path, {"moved/top": b"8", "meta": b"9"})
+    os.rename(path + "/moved", path + "/again")
+    expected = shown_at(path)
+    content = diff_of(driver, "top", "box")
+    subprocess.run(["umount", path], check=True)
+    driver.create("flat", "base", diff=driver.diff("box", "base"))
+    driver.create("copy", "flat", diff=io.BytesIO(content))
+    assert shown(driver, "copy") == expected
+
+
+@pytest.mark.root
+def test_a_reader_says_that_it_needs_a_mount(driver):
+    renamed_and_copied_up_without_data(driver, lambda path: None)
+    reader = Driver(driver.home, read_only=True)
+    for call in (reader.changes, reader.diff_size, lambda *layers: read(reader.diff(*layers))):
+        with pytest.raises(ReadOnlyDriver) as refused:
+            call("box", "base")
+        assert "needs a mount" in refused.value.message
+
+
+# --- what is written to disk ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_a_diff_through_mounts_writes_nothing_of_others_to_disk(loop_disk):
+    driver = naive_driver(loop_disk.folder("home"))
+    driver.create("base", diff=trees.stream({"a": b"1"}))
+    driver.create_read_write("box", "base")
+    path = driver.get("box")
+    trees.write_tree(path, {"b": b"2"})
+    driver.put("box")
+    loop_disk.write_without_sync("log", 32 << 20)
+    before = loop_disk.bytes_written()
+    assert driver.changes("box", "base") == [("/b", 1)]
+    assert driver.diff_size("box", "base") == 1
+    content = diff_of(driver, "box", "base")
+    driver.create("applied", "base", diff=io.BytesIO(content))
+    driver.apply_diff("applied", "base", io.BytesIO(content), replace=True)
+    assert loop_disk.bytes_written() - before < 8 << 20
+    assert shown(driver, "applied") == shown(driver, "box")
 
 
 # --- a user namespace -------------------------------------------------------------------------------------------------
