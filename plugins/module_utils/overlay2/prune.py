@@ -84,8 +84,8 @@ def plan(opened: Home | Opened, report: owners.Report | None = None, sizes: bool
         path = os.path.join(home.path, ownership.layer)
         size = _size(path) if sizes else None
         candidates.append(Candidate(ownership.layer, path, size, ownership.reason, ownership.evidence))
-    depths = {layer.id: layer.depth for layer in home.store.layers([candidate.layer for candidate in candidates])}
-    candidates.sort(key=lambda candidate: (-depths.get(candidate.layer, 0), candidate.layer))
+    chains = home.store.chains()
+    candidates.sort(key=lambda candidate: (-len(chains.lower(candidate.layer) or ()), candidate.layer))
     return Plan(tuple(candidates), tuple(kept), report.engine)
 
 
@@ -175,9 +175,10 @@ class _Remover:
 def _those_above(home: Home) -> dict[str, set[str]]:
     """Returns the layers that have each layer in their chains, by id."""
     found: dict[str, set[str]] = {}
-    for layer in home.store.layers():
-        for below in layer.lower:
-            found.setdefault(below, set()).add(layer.id)
+    chains = home.store.chains()
+    for layer in home.store.ids():
+        for below in chains.lower(layer) or ():
+            found.setdefault(below, set()).add(layer)
     return found
 
 

@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from .layer import Layer, LayerPaths, LowerDirectory
 
 
+class Chains(Protocol):
+    """Reads the lower chains of one home, as they were when this was made."""
+
+    def link(self, layer_id: str) -> str:
+        """Returns a layer's own name in chains; "" if it is not known, or in a format without such names."""
+
+    def lower(self, layer_id: str) -> tuple[str, ...] | None:
+        """Returns the ids of the lower layers, uppermost first; a name that leads nowhere stays as it is written.
+
+        :returns: None if the chain is lost.
+        """
+
+
 class LayerReader(Protocol):
     """Reads the layers of one home. Takes no lock, changes nothing, and copes with layers that come and go."""
 
@@ -49,6 +62,9 @@ class LayerReader(Protocol):
 
         :param ids: only these; None for all.
         """
+
+    def chains(self) -> Chains:
+        """Returns a reader of lower chains, for callers who need nothing else of many layers."""
 
     def children(self, layer_id: str) -> list[str]:
         """Returns the ids of the layers that stand directly on this one, sorted."""

@@ -85,6 +85,9 @@ class GraphDriverStore:
             with contextlib.suppress(FileNotFoundError):
                 yield self.describe(layer_id, links)
 
+    def chains(self) -> GraphDriverChains:
+        return GraphDriverChains(self)
+
     def children(self, layer_id: str) -> list[str]:
         try:
             link = self.files(layer_id).content(LINK)
@@ -285,6 +288,25 @@ class GraphDriverStore:
             size=None if record.read_write else record.size,
             problems=tuple(problems),
         )
+
+
+class GraphDriverChains:
+    """The lower chains of a home, by the links as they were when this was made; see :class:`~.reading.Chains`."""
+
+    def __init__(self, store: GraphDriverStore) -> None:
+        self._store = store
+        self._links = store.links()
+
+    def link(self, layer_id: str) -> str:
+        with contextlib.suppress(LayerDamaged):
+            return self._store.files(layer_id).link
+        return ""
+
+    def lower(self, layer_id: str) -> tuple[str, ...] | None:
+        with contextlib.suppress(LayerDamaged):
+            entries = self._store.files(layer_id).lower_links
+            return tuple(self._links.get(entry[len(LINK_DIR) + 1 :]) or entry for entry in entries)
+        return None
 
 
 def layer_of_link(path: str) -> str | None:

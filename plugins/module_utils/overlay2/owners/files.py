@@ -13,6 +13,7 @@ from ..errors import printable
 from .records import Problem
 
 _T = TypeVar("_T")
+_CHUNK = 1 << 16
 
 
 class Unreadable(Exception):
@@ -34,13 +35,17 @@ def content_of(path: str) -> bytes | None:
         return None
     except OSError as error:
         raise Unreadable(path, "can't be read: %s" % error.strerror) from error
-    with open(descriptor, "rb") as source:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Unreadable(path, "is not a regular file")
-        try:
-            return source.read()
-        except OSError as error:
-            raise Unreadable(path, "can't be read: %s" % error.strerror) from error
+        parts = [os.read(descriptor, _CHUNK)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, _CHUNK))
+        return b"".join(parts)
+    except OSError as error:
+        raise Unreadable(path, "can't be read: %s" % error.strerror) from error
+    finally:
+        os.close(descriptor)
 
 
 def text_of(path: str) -> str | None:

@@ -8,8 +8,8 @@ import os
 import time
 from typing import Iterable, Mapping, NamedTuple, Tuple
 
-from ..home.layer import Layer
 from ..home.opening import Home, Opened, home_of
+from ..home.reading import Chains
 from . import collection, containers_storage, dockerd, engine, mounted
 from .files import Unreadable
 from .records import (
@@ -77,9 +77,9 @@ class _Resolver:
 
     def report(self) -> Report:
         # Layers first: one that is made meanwhile, and has no record yet, is then not asked for.
-        layers = {layer.id: layer for layer in self._home.store.layers()}
-        ids, store = list(layers), self._home.store
-        self._chains = _Chains(layers)
+        store = self._home.store
+        ids = store.ids()
+        self._chains = _KnownChains(store.chains(), ids)
         claims, activity = self._stable_claims()
         uses = mounted.uses(store, ids, self._chains.links)
         self._claim_ours(claims, ids)
@@ -224,27 +224,26 @@ class _Resolver:
         return created is not None and created < moment - 1
 
 
-class _Chains:
-    """The chains of all layers of a home. A name by which they refer to a layer may lead nowhere."""
+class _KnownChains:
+    """The chains of all layers of a home, with the names that lead nowhere."""
 
-    def __init__(self, layers: Mapping[str, Layer]) -> None:
-        self._layers = layers
+    def __init__(self, chains: Chains, ids: Iterable[str]) -> None:
+        self._chains = chains
+        self._ids = frozenset(ids)
         claimed: dict[str, list[str]] = {}
-        for layer in layers.values():
-            claimed.setdefault(layer.link, []).append(layer.id)
+        for layer_id in ids:
+            claimed.setdefault(chains.link(layer_id), []).append(layer_id)
         #: The layers by the names that they give themselves.
         self.links = {name: ids[0] for name, ids in claimed.items() if name and len(ids) == 1}
         #: Layers that a lost name may have been.
-        self.nameless = set(layers) - set(self.links.values())
+        self.nameless = self._ids - set(self.links.values())
 
     def below(self, layer_id: str) -> tuple[list[str], str]:
         """Returns the known layers of a chain, and how much of it is lost: "", ``some``, or ``all``."""
-        layer = self._layers.get(layer_id)
-        if layer is None:
-            return [], ""
-        if layer.parent is None and not layer.lower:
+        lower = self._chains.lower(layer_id)
+        if lower is None:
             return [], "all"
-        found = [each if each in self._layers else self.links.get(os.path.basename(each)) for each in layer.lower]
+        found = [each if each in self._ids else self.links.get(os.path.basename(each)) for each in lower]
         return [each for each in found if each], "" if all(found) else "some"
 
 
