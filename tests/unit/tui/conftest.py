@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import time
 
 import pytest
+from overlay2 import Driver
+from support.trees import stream
 
-collect_ignore_glob = [] if importlib.util.find_spec("textual") else ["test_*.py"]
+collect_ignore_glob = [] if importlib.util.find_spec("textual") else ["test_*.py", "*/test_*.py"]
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +72,24 @@ async def until(pilot, condition, seconds=15.0):
 def until_fixture():
     """await until(pilot, condition)."""
     return until
+
+
+@pytest.fixture
+def driver(home):
+    """A driver of a home with a chain of three, the uppermost mounted and held."""
+    driver = Driver(home, ["overlay2.sync=none"])
+    driver.create("base", diff=stream({"file": b"x" * 1000}))
+    driver.create("middle", "base", diff=stream({"more": b"x" * 500}))
+    driver.create_read_write("top", "middle")
+    driver.get("top", holder="web")
+    yield driver
+    driver.cleanup()
+
+
+@pytest.fixture
+def open_to_all(driver):
+    """The driver's home, readable by everybody; the records of who holds what stay root's, as they are made."""
+    driver.create_read_write("cut", "base", diff=stream({"dir/": None, "dir/.wh..wh..opq": b""}))
+    for folder in (driver.home, *(os.path.join(driver.home, name) for name in os.listdir(driver.home))):
+        os.chmod(folder, 0o755)
+    return driver.home

@@ -80,12 +80,12 @@ def state_of(path: str) -> State:
     """
     try:
         info = os.lstat(path)
-    except FileNotFoundError:
+        if stat.S_ISLNK(info.st_mode):
+            return LinkState(os.readlink(path))
+        if stat.S_ISDIR(info.st_mode):
+            return directory_state(info, not os.listdir(path))
+    except FileNotFoundError:  # also for what vanishes meanwhile
         return NOTHING
-    if stat.S_ISLNK(info.st_mode):
-        return LinkState(os.readlink(path))
-    if stat.S_ISDIR(info.st_mode):
-        return directory_state(info, not os.listdir(path))
     if not stat.S_ISREG(info.st_mode) or info.st_size > _LONGEST:
         return OtherState(info.st_mode, info.st_size)
     return FileState(read_small(path) or b"", stat.S_IMODE(info.st_mode))

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from overlay2_tui import headless
 from overlay2_tui.model import gathered, report
 from support import scripted
 
@@ -157,3 +159,59 @@ def test_json_that_is_not_a_snapshot(real_tmp, content):
     (real_tmp / "bad.json").write_text(content)
     (found,) = gathered.load(str(real_tmp / "bad.json"))
     assert found.failure is not None
+
+
+def test_json_round_trip(driver, real_tmp):
+    open(os.path.join(driver.home, "middle/link"), "w").close()
+    found = headless.gather(driver.home)
+    file = real_tmp / "ship.json"
+    file.write_text(report.as_json([found]))
+    (again,) = gathered.load(str(file))
+    assert again.gathered
+    assert list(again.layers) == list(found.layers)
+    assert dict(again.sizes) == dict(found.sizes)
+    assert again.mounts[0].holders == found.mounts[0].holders
+    assert again.status == found.status
+    assert again.health == found.health
+    assert again.owners == found.owners
+    assert [mount.remarks for mount in again.mounts] == [mount.remarks for mount in found.mounts]
+    assert (again.problems, again.notes) == (found.problems, found.notes)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda r: r, lambda r: {"ship": r}, lambda r: {"plays": [{"tasks": [{"hosts": {"ship": r}}]}]}]
+)
+def test_results_of_the_module_are_found_wherever_they_are(real_tmp, wrap):
+    result = {
+        "changed": False, "exists": True, "status": {"Backing Filesystem": "xfs"},
+        "layers": [{"id": "a", "parent": "", "depth": 0, "lowers": [], "upper_dir": "/h/a/diff", "link": "X", "committed": False,
+                    "read_write": None, "diff_id": None, "quota": None, "problems": []}],
+        "mounts": [{"id": "a", "path": "/h/a/diff", "mounted": False, "ref_count": 1, "holders": {"w": 1}}],
+        "owners": {
+            "engine": "dockerd", "root": "/var/lib/docker", "running": True, "counts": {"image": 1}, "problems": [],
+            "layers": [{"id": "a", "kind": "image", "names": ["shop:4.2"], "state": "tagged", "certainty": "certain", "reason": "it is",
+                        "evidence": ["/x: y"], "owners": [{"kind": "image", "id": "sha256:7d", "names": ["shop:4.2"], "state": "tagged", "direct": True}]}],
+        },
+        "health": [{"code": "link-empty", "severity": "error", "layer": "a", "path": "/h/a/link", "evidence": "it is empty",
+                    "remedy": "Write it", "repairable": True}],
+    }  # fmt: skip
+    (real_tmp / "ship.json").write_text(json.dumps(wrap(result)))
+    (found,) = gathered.load(str(real_tmp / "ship.json"))
+    assert (found.host, found.home, list(found.layers), found.failure) == ("ship", "/h", ["a"], None)
+    assert found.mounts[0].references == 1
+    assert found.owner_of("a").text == "shop:4.2"
+    assert [remark.remedy for remark in found.problems] == ["Write it"]
+    again = report.as_data(found)
+    assert set(again["owners"]) == set(result["owners"])
+    assert json.loads(json.dumps(again["owners"]["layers"])) == result["owners"]["layers"]
+    assert set(again["health"][0]) == set(result["health"][0])
+
+
+@pytest.mark.parametrize(
+    "content", ["", "no json", "[]", '{"exists": true, "layers": 5}', '{"exists": true, "layers": [{}]}']
+)
+def test_files_that_are_no_snapshot(real_tmp, content):
+    (real_tmp / "bad.json").write_text(content)
+    (found,) = gathered.load(str(real_tmp / "bad.json"))
+    assert found.failure is not None
+    assert gathered.load(str(real_tmp / "none.json"))[0].failure is not None
