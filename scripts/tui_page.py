@@ -25,8 +25,8 @@ SIZE = (128, 21)
 
 def sections():
     """(title, text, bindings) of everything that has keys: all screens, lists, then each screen."""
-    from overlay2_tui.actions import own_bindings
     from overlay2_tui.app import Overlay2App
+    from overlay2_tui.commands import own_bindings
     from overlay2_tui.widgets.file_grid import FileGrid
     from overlay2_tui.widgets.filter_bar import FilterInput
     from overlay2_tui.widgets.grid import Grid

@@ -198,11 +198,11 @@ def test_keys_are_typed_while_another_process_mounts_and_removes(driver, termina
     screen.go("5", "Status")
     screen.wait("Backing Filesystem", "Space")
     screen.type("?")
-    screen.wait("Help (escape closes it)")
+    screen.wait("Help (Esc closes it)")
     screen.type("Escape")
-    screen.wait("[5 Status]", gone=["Help (escape"])
+    screen.wait("[5 Status]", gone=["Help (Esc"])
     screen.go("6", "Health")
-    screen.wait("Nothing wrong was found")
+    screen.wait("No problems: layers")
 
     other("put", "web", "shop")
     assert screen.quit() == 0

@@ -1,22 +1,28 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""All that is known of one layer, in lines of a name and what there is to say."""
+"""The facts about one layer, a name and a value in each line."""
 
 from __future__ import annotations
 
-from overlay2.errors import printable
+from collections.abc import Iterator
+
+from overlay2 import Layer
+from overlay2.errors import Overlay2Error
 from overlay2.units import human_size
 
 from ..model.files import time_text
 from ..model.mounts import holders_text
+from ..model.ownership import OwnerFacts
 from ..model.rows import children_of
+from ..model.snapshot import LayerFacts, MountFacts, Snapshot
+from ..widgets.spans import Line
 
 _MOST_OWNERS, _MOST_EVIDENCE = 8, 4
 
 
-def layer_lines(snapshot, facts):
-    """What is known of one layer: its own facts, its mount, its owners, what is wrong with it."""
+def layer_lines(snapshot: Snapshot, facts: LayerFacts) -> list[Line]:
+    """The facts about one layer: its own, its mount, its owners, its problems."""
     mount = snapshot.mount_of(facts.id)
     return [
         *_own_lines(snapshot, facts),
@@ -26,18 +32,18 @@ def layer_lines(snapshot, facts):
     ]
 
 
-def _fact(name, text, meaning=""):
+def _fact(name: str, text: str, meaning: str = "") -> Line:
     return [(f"{name:<9}", "dim"), (text, meaning)]
 
 
-def _own_lines(snapshot, facts):
+def _own_lines(snapshot: Snapshot, facts: LayerFacts) -> Iterator[Line]:
     layer = facts.layer
-    yield _fact("id", printable(layer.id))
+    yield _fact("id", layer.id)
     if facts.name:
-        yield _fact("name", printable(facts.name))
+        yield _fact("name", facts.name)
     yield _fact("parent", _parent_text(layer), "" if layer.parent is not None else "bad")
     yield _fact("children", str(len(children_of(snapshot.layers).get(layer.id, ()))))
-    yield _fact("depth", f"{layer.depth} below it")
+    yield _fact("depth", f"{layer.depth} lower layers")
     yield _fact("kind", _kind_text(facts))
     yield _size_line(snapshot, layer.id)
     if layer.quota:
@@ -49,14 +55,14 @@ def _own_lines(snapshot, facts):
     yield _fact("diff id", layer.diff_id or "unknown")
 
 
-def _size_line(snapshot, layer):
+def _size_line(snapshot: Snapshot, layer: str) -> Line:
     if layer in snapshot.size_errors:
         return _fact("size", f"can't be measured: {snapshot.size_errors[layer]}", "bad")
     size = snapshot.sizes.get(layer)
     return _fact("size", human_size(size) if size is not None else "…")
 
 
-def _mount_lines(mount):
+def _mount_lines(mount: MountFacts) -> Iterator[Line]:
     state = "mounted" if mount.mounted else "in another mount namespace" if mount.elsewhere else "not mounted"
     yield _fact("mount", state, "good" if mount.mounted else "")
     yield _fact("held by", holders_text(mount.holders))
@@ -64,25 +70,25 @@ def _mount_lines(mount):
         yield [("! ", "bad") if remark.is_problem else ("· ", "dim"), (remark.text, "")]
 
 
-def _owner_lines(owner):
-    """Whose a layer is, and how that is known."""
+def _owner_lines(owner: OwnerFacts | None) -> Iterator[Line]:
+    """The owners of a layer, and the evidence for them."""
     if owner is None:
-        yield _fact("owner", "not known yet", "dim")
+        yield _fact("owner", "looking for owners…", "dim")
         return
     if owner.kind in ("unowned", "unknown"):
         yield _fact("owner", owner.kind, "warn" if owner.kind == "unowned" else "")
-        yield _fact("", owner.reason + (", most likely" if owner.certainty == "likely" else ""))
+        yield _fact("", owner.reason + (" (likely)" if owner.certainty == "likely" else ""))
     else:
-        needed_by = owner.needed_by or (f"{owner.kind}: its own",)
+        needed_by = owner.needed_by or (owner.kind,)
         for number, one in enumerate(needed_by[:_MOST_OWNERS]):
-            yield _fact("" if number else "owner", printable(one))
+            yield _fact("" if number else "owner", one)
         if len(needed_by) > _MOST_OWNERS:
             yield _fact("", f"and {len(needed_by) - _MOST_OWNERS} more", "dim")
     for where in owner.evidence[:_MOST_EVIDENCE]:
-        yield _fact("", printable(where), "dim")
+        yield _fact("", where, "dim")
 
 
-def _problem_lines(snapshot, facts, mount):
+def _problem_lines(snapshot: Snapshot, facts: LayerFacts, mount: MountFacts | None) -> Iterator[Line]:
     told = [remark.text for remark in mount.remarks] if mount is not None else ()
     problems = [remark for remark in snapshot.problems if remark.layer == facts.id and remark.text not in told]
     if problems:
@@ -93,15 +99,23 @@ def _problem_lines(snapshot, facts, mount):
             yield [("  ", ""), (f"{remark.remedy}.", "dim")]
 
 
-def _parent_text(layer):
+def _parent_text(layer: Layer) -> str:
     if layer.parent is None:
-        return "can't be told: the link to it is broken"
-    return printable(layer.parent) or "none: it is a base"
+        return "unknown: the link to it is broken"
+    return layer.parent or "none (base layer)"
 
 
-def _kind_text(facts):
+def _kind_text(facts: LayerFacts) -> str:
     if facts.layer.committed:
-        return "read-only: other layers stand on it"
+        return "read-only: it has child layers"
     if facts.layer.read_write is None:
-        return "unknown: another program made it"
-    return "made for writing" if facts.layer.read_write else "read-only"
+        return "unknown: made by another program"
+    return "read-write" if facts.layer.read_write else "read-only"
+
+
+def sentence(error: Exception) -> str:
+    """An error of the core or the kernel as a sentence."""
+    if isinstance(error, Overlay2Error):
+        return f"{error}."
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"It can't be read: {reason or error}."

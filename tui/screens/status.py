@@ -1,19 +1,21 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Status and quota: what the host can do, what room is left, how full each quota is."""
+"""Status: features of the host, free space, quotas."""
 
 from __future__ import annotations
 
 from overlay2.units import human_size
+from textual.app import ComposeResult
 
 from ..messages import ShowScreen
+from ..model.snapshot import Snapshot
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
-from ..widgets.spans import filled, fullness, plain, trend
+from ..widgets.spans import Line, filled, fullness, plain, trend
 from .base import HomeScreen
 
-#: Values that an operator should look at twice.
+#: Values that deserve attention.
 _POOR = {
     ("Supports d_type", "false"),
     ("Native Overlay Diff", "false"),
@@ -26,7 +28,7 @@ _POOR = {
 class QuotaGrid(Grid):
     """One row for each layer with a quota."""
 
-    def __init__(self, *, id=None):
+    def __init__(self, *, id: str | None = None) -> None:
         super().__init__(
             [
                 Column("Layer", 0),
@@ -38,20 +40,24 @@ class QuotaGrid(Grid):
             ],
             id=id,
         )
-        self._snapshot = None
+        self._snapshot = Snapshot("")
 
-    def show(self, snapshot):
-        """Follow a Snapshot."""
+    def show(self, snapshot: Snapshot) -> None:
+        """Show a Snapshot."""
         self._snapshot = snapshot
         reason = next((meaning for label, _value, meaning in snapshot.features if label == "Project Quota"), "")
         self.empty = "No layer has a quota" + (f": {reason}." if reason else ".")
         self.set_keys([id for id, facts in snapshot.layers.items() if facts.layer.quota])
 
-    def cells(self, key):
+    def cells(self, key: str) -> list[Line]:
         facts = self._snapshot.layers[key]
         quota = facts.layer.quota
+        if quota is None:
+            return [facts.title, "", "", "", "", ""]
         share = quota.used / quota.limit if quota.limit else 0.0
-        full = [(filled(share, 9), fullness(share)), (f" {share:5.0%}", "")] if quota.limit else ("no limit", "dim")
+        full: Line = (
+            [(filled(share, 9), fullness(share)), (f" {share:5.0%}", "")] if quota.limit else ("no limit", "dim")
+        )
         return [
             facts.title,
             human_size(quota.used),
@@ -66,41 +72,44 @@ class StatusScreen(HomeScreen):
     """The driver's Status, space and quotas."""
 
     MODE = "status"
-    HELP = (
-        "What the driver says of this host and what that means; room on the file system; quotas with a short history."
-    )
+    HELP = "The driver's Status and its meaning, space on the file system, quotas with a short history."
 
-    def body(self):
+    def body(self) -> ComposeResult:
         yield Panel("Status", id="features")
         yield Panel("Space", id="space")
         yield QuotaGrid(id="quotas")
 
-    def show(self):
-        self.query_one("#features", Panel).set_lines(feature_lines(self.snapshot))
-        self.query_one("#space", Panel).set_lines(space_lines(self.snapshot))
+    def show(self, snapshot: Snapshot) -> None:
+        self.query_one("#features", Panel).set_lines(feature_lines(snapshot))
+        self.query_one("#space", Panel).set_lines(space_lines(snapshot))
         quotas = self.query_one(QuotaGrid)
-        quotas.show(self.snapshot)
+        quotas.show(snapshot)
         if self.has_moved():
             quotas.go_to(self.selected)
 
-    def text(self):
+    def path_here(self) -> str:
+        return self.layer_path(self.query_one(QuotaGrid).current) or super().path_here()
+
+    def text(self) -> list[str]:
+        if self.snapshot is None:
+            return []
         lines = [*feature_lines(self.snapshot), "", *space_lines(self.snapshot), ""]
         return [plain(line) for line in lines] + self.query_one(QuotaGrid).text()
 
-    def on_grid_highlighted(self, message: Grid.Highlighted):
+    def on_grid_highlighted(self, message: Grid.Highlighted) -> None:
         message.stop()
         if message.key:
             self.choose(message.key)
 
-    def on_grid_opened(self, message: Grid.Opened):
+    def on_grid_opened(self, message: Grid.Opened) -> None:
         message.stop()
         self.post_message(ShowScreen("layers", message.key))
 
 
-def feature_lines(snapshot):
-    """Status, each line with what it means."""
+def feature_lines(snapshot: Snapshot) -> list[Line]:
+    """The driver's Status, each line with its meaning."""
     if not snapshot.features:
-        return [("Status was not gathered.", "dim")]
+        return [("The snapshot has no Status.", "dim")]
     width = max(len(label) for label, _value, _meaning in snapshot.features)
     values = max(len(value) for _label, value, _meaning in snapshot.features)
     return [
@@ -114,13 +123,13 @@ def feature_lines(snapshot):
     ]
 
 
-def space_lines(snapshot):
-    """Room on the file system, and the short history of its use."""
+def space_lines(snapshot: Snapshot) -> list[Line]:
+    """Space on the file system, and the recent history of its use."""
     space = snapshot.space
     if space is None:
-        return [("The space left is not known.", "dim")]
+        return [("The free space is unknown.", "dim")]
     share = space.used / space.total if space.total else 0.0
-    lines = [
+    lines: list[Line] = [
         [
             ("bytes  ", "dim"),
             (filled(share, 10), fullness(share)),
@@ -145,7 +154,7 @@ def space_lines(snapshot):
             [
                 ("use    ", "dim"),
                 (trend(history, 24), "accent"),
-                (f" {'+' if change >= 0 else '-'}{human_size(abs(change))} over {len(history)} looks", ""),
+                (f" {'+' if change >= 0 else '-'}{human_size(abs(change))} in the last {len(history)} samples", ""),
             ],
         ]
     return lines

@@ -9,14 +9,20 @@ All text that is drawn comes through :func:`spans`, which makes it safe for a te
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
+from typing import Union
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from ..model.plain import visible
 
-#: A piece of text and what it means: one of the keys of :data:`STYLES`.
-#: Signs and words carry the same news as colours do, so nothing is lost without them.
+#: A piece of text and what it means, one of the keys of :data:`STYLES`.
+Span = tuple[str, str]
+#: One line: plain text, one span, or several.
+Line = Union[str, Span, list[Span]]
+
+#: Signs and words always say the same as the colours, so nothing is lost without them.
 STYLES = {
     "": "",
     "dim": "$foreground-muted",
@@ -34,9 +40,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
-def content(*lines):
-    """Textual's Content of lines, each a str, a (text, meaning) pair, or a list of such pairs."""
-    parts = []
+def content(*lines: Line) -> Content:
+    """Lines as Textual draws them."""
+    parts: list[str | tuple[str, str]] = []
     for number, line in enumerate(lines):
         if number:
             parts.append("\n")
@@ -45,26 +51,27 @@ def content(*lines):
     return Content.assemble(*parts)
 
 
-def spans(line):
-    """A line in its short forms as a list of (text, meaning) pairs, the text safe for a terminal."""
+def spans(line: Line) -> list[Span]:
+    """The spans of a line, their text safe for a terminal."""
     if isinstance(line, str):
         return [(visible(line), "")]
     return [(visible(text), meaning) for text, meaning in ([line] if isinstance(line, tuple) else line)]
 
 
-def plain(line):
-    """The text of a line (str)."""
+def plain(line: Line) -> str:
+    """The text of a line."""
     return "".join(text for text, _meaning in spans(line))
 
 
-def fit(line, width, right=False):
-    """A line cut or filled to ``width`` cells, wide characters counted as they show: list of (text, meaning)."""
+def fit(line: Line, width: int, right: bool = False) -> list[Span]:
+    """A line cut or padded to ``width`` cells (a wide character takes two)."""
     pieces = spans(line)
     length = sum(cell_len(text) for text, _meaning in pieces)
     if length <= width:
         blank = (" " * (width - length), "")
         return [blank, *pieces] if right else [*pieces, blank]
-    kept, room = [], width - 1
+    kept: list[Span] = []
+    room = width - 1
     for text, meaning in pieces:
         size = cell_len(text)
         if size > room:
@@ -75,14 +82,14 @@ def fit(line, width, right=False):
     return [*kept, ("…", "dim")] if width > 0 else []
 
 
-def cut(text, width):
-    """Text of ``width`` cells at most (str), which ends in ``…`` if some of it was left out."""
+def cut(text: str, width: int) -> str:
+    """Text of ``width`` cells at most, which ends in ``…`` if it was longer."""
     text = visible(text)
     return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)).rstrip() + "…"
 
 
-def cut_start(text, width):
-    """The same with the end kept: a path's end tells more than its beginning."""
+def cut_start(text: str, width: int) -> str:
+    """The same with the end kept, which tells more of a path than its beginning."""
     text = visible(text)
     if cell_len(text) <= width:
         return text
@@ -92,10 +99,10 @@ def cut_start(text, width):
     return "…" + kept
 
 
-def hang(line, width):
-    """A line wrapped to ``width`` cells, what follows its first line standing below its last piece: list of lines.
+def hang(line: Line, width: int) -> list[Line]:
+    """A line wrapped to ``width`` cells, its last span indented to where it begins.
 
-    Only a line of several pieces hangs; others are the terminal's to wrap.
+    A line of a single span is returned as it is, and wrapped by the widget.
     """
     pieces = spans(line)
     text, meaning = pieces[-1]
@@ -106,15 +113,15 @@ def hang(line, width):
     return [[*pieces[:-1], (wrapped[0], meaning)], *([(" " * left, ""), (more, meaning)] for more in wrapped[1:])]
 
 
-def filled(share, width):
-    """A filled bar of ``width`` cells for a share from 0 to 1 (str)."""
+def filled(share: float, width: int) -> str:
+    """A bar of ``width`` cells for a share from 0 to 1."""
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width, "░")
 
 
-def trend(values, width):
-    """The last ``width`` values as a line of little columns (str), from their least to their greatest."""
+def trend(values: Sequence[int], width: int) -> str:
+    """The last ``width`` values as a line of small columns."""
     values = values[-width:]
     if not values:
         return ""
@@ -124,6 +131,6 @@ def trend(values, width):
     return "".join(_LEVELS[(value - least) * (len(_LEVELS) - 1) // (most - least)] for value in values)
 
 
-def fullness(share):
-    """What it means that a share of something is used up."""
+def fullness(share: float) -> str:
+    """The meaning of a used share of something limited."""
     return "bad" if share >= 0.95 else "warn" if share >= 0.8 else "good"

@@ -29,6 +29,24 @@ def fixed_zone(monkeypatch):
     time.tzset()
 
 
+def patient(pilot):
+    """Let a pilot's ``press`` wait until the keys had their effect."""
+    press = pilot.press
+
+    async def press_and_wait(*keys):
+        await press(*keys)
+        await pilot.app.typed.all_done()
+        await pilot.pause()
+
+    pilot.press = press_and_wait
+
+
+@pytest.fixture(name="patient")
+def patient_fixture():
+    """patient(pilot)."""
+    return patient
+
+
 @pytest.fixture
 def drive():
     """A function: drive(app, script, size) runs ``await script(app, pilot)`` on the running app."""
@@ -36,6 +54,7 @@ def drive():
     def run(app, script, size=(120, 40)):
         async def main():
             async with app.run_test(size=size) as pilot:
+                patient(pilot)
                 await pilot.pause()
                 await script(app, pilot)
 
@@ -54,7 +73,6 @@ def scripted():
         app = Overlay2App("/nowhere")
         app._live = None
         app.hosts = [made.ScriptedHost(made.snapshot() if first is None else first)]
-        app.call_later(app.bring_up_to_date)
         return app
 
     return make

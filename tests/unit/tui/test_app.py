@@ -96,7 +96,7 @@ def test_children_are_offered_and_gone_to(scripted, drive):
         await pilot.press("d")
         await pilot.pause()
         assert isinstance(app.screen, Pick)
-        assert "3 layers stand on debian-12" in screen_text(app)
+        assert "3 children of debian-12" in screen_text(app)
         assert grid(app).keys == ["shop-4.2", "torn", "web"]
         await pilot.press("down", "down", "enter")
         await pilot.pause()
@@ -173,7 +173,7 @@ def test_facts_come_and_go(scripted, drive):
         await pilot.press("i")
         await pilot.pause()
         assert shown(app)
-        assert "none: it is a base" in panel_text(app, "#detail")
+        assert "none (base layer)" in panel_text(app, "#detail")
 
     async def wide(app, pilot):
         assert shown(app)
@@ -264,7 +264,7 @@ def test_owners_stand_in_the_rows(scripted, drive):
         assert layers.keys[:2] == ["shop-test", "torn"]
         await pilot.press("g")
         await pilot.pause()
-        assert "no container and no image needs it, most likely" in " ".join(panel_text(app, "#detail").split())
+        assert "no container and no image needs it (likely)" in " ".join(panel_text(app, "#detail").split())
 
     drive(scripted(), script, (200, 40))
 
@@ -289,7 +289,7 @@ def test_chain_shows_the_chosen_layer_s(scripted, drive):
         await pilot.press("down", "down", "down", "2")
         await pilot.pause(0.2)
         assert grid(app).keys == ["shop-run", "shop-4.3", "shop-4.2", "debian-12"]
-        assert "gathered elsewhere" in panel_text(app, "#options")
+        assert "from a file does not say" in panel_text(app, "#options")
         await pilot.press("down", "enter")
         await pilot.pause()
         assert app.current_mode == "layers"
@@ -318,7 +318,7 @@ def test_status_tells_what_things_mean(scripted, drive):
         await pilot.press("5")
         await pilot.pause()
         text = screen_text(app)
-        assert "single layers can be limited in size" in text
+        assert "the size of single layers can be limited" in text
         assert "60.0 GiB of 100.0 GiB" in text
         assert "10.0 GiB" in text
 
@@ -331,7 +331,7 @@ def test_health_lists_problems_and_goes_to_them(scripted, drive):
         await pilot.pause()
         assert "its link file is empty" in screen_text(app)
         assert "dockerd, running" in panel_text(app, "#owners")
-        assert "1 layer is needed by nobody: 1.0 MiB" in panel_text(app, "#owners")
+        assert "1 layer has no owner: 1.0 MiB" in panel_text(app, "#owners")
         await pilot.press("enter")
         await pilot.pause()
         assert app.current_mode == "layers"
@@ -414,9 +414,9 @@ def test_help_is_made_of_the_bindings(scripted, drive):
         assert isinstance(app.screen, Help)
         text = str(app.screen.query_one("Static").render())
         for words in (
-            "Show what matches only",
-            "Hide or show what stands on this layer",
-            "Write this view to a file",
+            "Filter by words of ids",
+            "Fold or unfold the layers",
+            "Write this view to a new file",
             "Ctrl+P",
         ):
             assert words in text
@@ -433,7 +433,7 @@ def test_the_palette_knows_every_command(scripted, drive, until):
         await pilot.press("ctrl+p")
         await pilot.pause(0.3)
         await pilot.press(*"children")
-        await until(pilot, lambda: "Go to a layer that stands on this one" in screen_text(app))
+        await until(pilot, lambda: "Go to a child of this layer" in screen_text(app))
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(app.screen, Pick))
 
@@ -520,10 +520,10 @@ def test_one_host_per_tab(drive, real_tmp):
         assert "on stern" in screen_text(app)
         await pilot.press("right_square_bracket")
         await pilot.pause()
-        assert "is no JSON" in screen_text(app)
+        assert "is not valid JSON" in screen_text(app)
         await pilot.press("left_square_bracket", "3")
         await pilot.pause()
-        assert "not part of what was gathered" in screen_text(app)
+        assert "do not contain the files of layers" in screen_text(app)
         await pilot.press("p", "r", "4")
         await pilot.pause()
         assert app.current_mode == "mounts"
@@ -558,7 +558,7 @@ def test_a_live_home(driver, drive, until):
         driver.get("new", holder="x")
         await until(pilot, lambda: "new" in {mount.id for mount in app.host.snapshot.mounts})
         await pilot.press("4")
-        await until(pilot, lambda: len(grid(app).keys) == 2 and "no process" in panel_text(app, "#mount"))
+        await until(pilot, lambda: len(grid(app).keys) == 2 and "none found" in panel_text(app, "#mount"))
         driver.put_all("new")
         await until(pilot, lambda: len(grid(app).keys) == 1)
         driver.remove("new")
@@ -584,7 +584,7 @@ def test_files_of_a_live_home(driver, drive, until):
         await pilot.press("m")
         await until(pilot, lambda: set(files.keys) == {"/etc", "/old", "/" + NAME})
         await pilot.press("w")
-        await until(pilot, lambda: "of what the chain stores shows" in panel_text(app, "#file"))
+        await until(pilot, lambda: "that the chain stores are hidden" in panel_text(app, "#file"))
         await pilot.press("left", "h")
 
     drive(Overlay2App(driver.home), script)
@@ -653,8 +653,8 @@ def test_what_the_model_could_not_see_the_screens_say(scripted, drive):
         await pilot.pause()
         assert "unknown" in screen_text(app)
         text = " ".join(panel_text(app, "#mount").split())
-        assert "no process of yours" in text
-        assert "other users' processes and mount namespaces can't be seen" in text
+        assert "none of yours" in text
+        assert "Only root can see processes and mount namespaces of other users" in text
         await pilot.press("5")
         await pilot.pause()
         assert "only root can find out" in screen_text(app)

@@ -18,8 +18,8 @@ from overlay2 import Driver
 from overlay2.home.quota import QuotaUsage
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.owners import Owner
-from overlay2_tui.actions import own_bindings
 from overlay2_tui.app import Overlay2App
+from overlay2_tui.commands import own_bindings
 from overlay2_tui.model import (
     Failure,
     FindingFacts,

@@ -32,7 +32,7 @@ def words(svg):
 def test_the_page_has_every_key(tui_page):
     text = tui_page.PAGE.read_text(encoding="utf-8")
     assert text == tui_page.page(text), "run scripts/tui_page.py"
-    assert "| `d` | Go to a layer that stands on this one |" in text
+    assert "| `d` | Go to a child of this layer |" in text
 
 
 def test_the_picture_is_the_programs_own(tui_page):

@@ -21,11 +21,12 @@ from support.trees import Entry, stream, symlink
 
 
 @pytest.fixture
-def after(until):
+def after(until, patient):
     """A function: what to do before the picture. Keys are pressed; a condition on the app is waited for."""
 
     def make(*steps):
         async def run(pilot):
+            patient(pilot)
             for step in steps:
                 if callable(step):
                     await until(pilot, functools.partial(step, pilot.app), 60)
@@ -55,7 +56,7 @@ SCREENS = {"layers": "1", "chain": "2", "mounts": "4", "status": "5", "health": 
 @SIZES
 @pytest.mark.parametrize("mode", SCREENS)
 def test_screen(scripted, snap_compare, after, mode, size):
-    there = panel("options", "gathered elsewhere") if mode == "chain" else lambda app: app.current_mode == mode
+    there = panel("options", "does not say how") if mode == "chain" else lambda app: app.current_mode == mode
     script = after(rows("web"), "down", "down", "down", SCREENS[mode], there)
     assert snap_compare(scripted(), run_before=script, terminal_size=size)
 

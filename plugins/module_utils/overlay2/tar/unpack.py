@@ -66,8 +66,6 @@ class Unpacked(NamedTuple):
     skipped_devices: LeftOut = LeftOut()
     #: extended attributes and ACLs that the file system or the kernel does not take; the examples are ``name on path``
     dropped_attributes: LeftOut = LeftOut()
-    #: owners that this user namespace does not know, with ``ignore_chown_errors``; the examples are ``uid:gid on path``
-    unset_owners: LeftOut = LeftOut()
 
 
 def unpack(
@@ -84,7 +82,6 @@ def unpack(
     progress: Callable[[int], None] | None = None,
     has_digest: bool = False,
     second_process: bool = True,
-    ignore_chown_errors: bool = False,
 ) -> Unpacked:
     """Unpack a tar stream, plain or compressed, into a folder.
 
@@ -106,8 +103,6 @@ def unpack(
         an end mark, which may have been cut between two entries, is unpacked with a warning; and an archive of images
         is refused.
     :param second_process: fork for archives with many files, to create small files in parallel.
-    :param ignore_chown_errors: entries keep the owner of this process if the kernel refuses theirs, as it does in a
-        user namespace without that id.
     :raises CorruptArchive: the stream is cut short, damaged, or not a tar archive. ``path`` is the stream's name.
     :raises BreakoutError: an entry would have reached outside the target.
     :raises ArchiveError: any other reason why an entry can't be unpacked; ``path`` is its name.
@@ -123,8 +118,7 @@ def unpack(
         else:
             converter = MergeWhiteouts(root_fd, root_fd if empty and upper_fd is None else upper_fd)
         stack.callback(converter.close)
-        metadata = MetadataSetter(root_fd, empty, id_map, ignore_chown_errors)
-        work = _Unpacking(reader, root_fd, converter, metadata, scratch_fd)
+        work = _Unpacking(reader, root_fd, converter, MetadataSetter(root_fd, empty, id_map), scratch_fd)
         work.tree_size = 0 if empty else None
         work.in_userns = in_userns
         work.refuses_images = not has_digest
@@ -198,16 +192,11 @@ class _Unpacking:
     def result(self) -> Unpacked:
         """The result of a run that has ended. What was left out gets into the log too."""
         devices, attributes = self._devices.result, self._metadata.dropped.result
-        owners = self._metadata.unset_owners.result
         if devices.total:
             log.warning("%d devices or fifos left out, as a user namespace may not make them: %s", *_logged(devices))
         if attributes.total:
             log.warning("%d attributes left out, as they can't be stored here: %s", *_logged(attributes))
-        if owners.total:
-            log.warning(
-                "%d entries keep this process's owner, as theirs is not in the user namespace: %s", *_logged(owners)
-            )
-        return Unpacked(self._size, self._reader.diff_id, self.tree_size, devices, attributes, owners)
+        return Unpacked(self._size, self._reader.diff_id, self.tree_size, devices, attributes)
 
     def run(self) -> None:
         """Put every entry in its place, and set the directories' times in the end."""
@@ -545,9 +534,9 @@ def _refusal(entry: Entry, error: OSError) -> Overlay2Error:
     """The error for an entry that the kernel refused."""
     refusal = from_os_error(ArchiveError, "the entry can't be unpacked", error, path=entry.path)
     if error.errno == errno.EINVAL and (entry.uid or entry.gid):
-        refusal.remedy = (
-            "If uid %d and gid %d are not in the user namespace, map more subordinate ids,"
-            " or set overlay2.ignore_chown_errors=true" % (entry.uid, entry.gid)
+        refusal.remedy = "If uid %d and gid %d have no place in the user namespace, map more subordinate ids" % (
+            entry.uid,
+            entry.gid,
         )
     return refusal
 

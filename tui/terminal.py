@@ -1,0 +1,26 @@
+# Copyright (c) 2026, The strata.overlay2 authors
+# BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The terminal that the inspector runs in."""
+
+from __future__ import annotations
+
+import select
+import sys
+from collections.abc import Callable
+
+
+def wait_for_hangup(then: Callable[[], None]) -> None:
+    """Wait until the terminal is gone, then call ``then``; for a thread of its own.
+
+    A program whose session does not end with its terminal gets no SIGHUP (``nohup``, ``su -c``, a container's exec).
+    It would read end of file for ever and keep a core busy. poll(2) reports POLLHUP though no event was asked for.
+    """
+    poll = select.poll()
+    try:
+        poll.register(sys.stdin.fileno(), 0)
+    except (OSError, ValueError):
+        return
+    while not any(happened & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _fd, happened in poll.poll()):
+        pass
+    then()
