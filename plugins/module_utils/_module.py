@@ -17,7 +17,7 @@ from . import _fast_zipimport
 
 _fast_zipimport.install()
 
-from .overlay2.errors import HINTS, LayerNotFound, Overlay2Error
+from .overlay2.errors import LayerNotFound, Overlay2Error, remedy_for
 from .overlay2.home.layout import check_id
 from .overlay2.mountdriver import MountDriver
 
@@ -52,7 +52,7 @@ class DriverModule(AnsibleModule):
         except Overlay2Error as error:
             self.fail_json(**failure(error))
         except OSError as error:
-            remedy = HINTS.get(error.errno or 0)
+            remedy = remedy_for(error.errno, error.filename)
             self.fail_json(**failure(Overlay2Error(error.strerror or str(error), path=error.filename, remedy=remedy)))
         finally:
             log.removeHandler(handler)

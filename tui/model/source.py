@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from overlay2 import Driver, Layer, Overlay2Error
-from overlay2.errors import HINTS, HomeNotFound
+from overlay2.errors import HomeNotFound, remedy_for
 from overlay2.home.opening import looks_like_home
 
 from . import mounts, processes
@@ -226,7 +226,7 @@ class HomeSource:
             return Failure(f"This user may not read {home}", f"Run the program as root: sudo overlay2-tui {home}")
         if isinstance(error, Overlay2Error):
             return Failure(f"{home} can't be read: {error.message}", error.remedy or "")
-        return Failure(f"{home} can't be read: {error.strerror or error}", HINTS.get(error.errno or 0, ""))
+        return Failure(f"{home} can't be read: {error.strerror or error}", remedy_for(error.errno, home) or "")
 
 
 def _affected(changed: Set[str], links: Set[str], known: Mapping[str, LayerFacts]) -> set[str]:

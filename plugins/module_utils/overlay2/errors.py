@@ -153,29 +153,89 @@ def printable(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
-#: What an errno most often means here, and what to do. Used where the kernel refused something.
-HINTS = {
-    errno.EPERM: "Run as root, or inside a user namespace",
-    errno.EACCES: "Run as root, or check the permissions of the path; for quota, also that it is not mounted nodev",
+#: What to do about an errno that has one meaning here. Others: see :func:`remedy_for`.
+_REMEDIES = {
     errno.EROFS: "The file system is read-only; remount it read-write or choose another home",
-    errno.ENOSPC: "Free some space, or raise the quota",
-    errno.EDQUOT: "The quota is used up; raise it",
     errno.EBUSY: "Something still uses the path; find it with 'overlay2-tui' or 'fuser -vm'",
 }
+_FORBIDDEN = {
+    errno.EPERM: "Run as root, or inside a user namespace",
+    errno.EACCES: "Run as root, or check the permissions of the path",
+}
+_FORBIDDEN_TO_ROOT = (
+    "Find out what restricts root here: a container or user namespace without the capability, a file that is immutable "
+    "(lsattr), SELinux or AppArmor"
+)
+
+
+def remedy_for(number: int | None, place: str | bytes | int | None = None, needed: int = 0) -> str | None:
+    """Returns what to do about an error of the kernel in this situation; None if nothing is known.
+
+    :param number: the errno.
+    :param place: the path that the error is about, or a descriptor; its file system is asked how full it is.
+    :param needed: bytes that were to be written.
+    """
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return _remedy_for_full(number, place, needed)
+    if number in _FORBIDDEN and os.geteuid() == 0:
+        return _FORBIDDEN_TO_ROOT
+    return _FORBIDDEN.get(number or 0) or _REMEDIES.get(number or 0)
+
+
+def _remedy_for_full(number: int, place: str | bytes | int | None, needed: int) -> str:
+    """Returns the remedy for a file system without free blocks, without free inodes, or for a quota that is used up."""
+    advice = "A quota is used up; raise it" if number == errno.EDQUOT else "Free some space, or raise the quota"
+    found = _nearest(place)
+    if found is None:
+        return advice
+    path, info = found
+    if number == errno.ENOSPC and info.f_files and not info.f_favail:
+        return "Delete files, or use a file system with more inodes: none of the %d on %s is free" % (
+            info.f_files,
+            path,
+        )
+    text = "%s: %d KiB are free on %s now" % (advice, info.f_bavail * info.f_frsize >> 10, path)
+    if info.f_files:
+        text += ", and %d inodes" % info.f_favail
+    return text + ("; the file has %d KiB" % -(-needed >> 10) if needed else "")
+
+
+def _nearest(place: str | bytes | int | None) -> tuple[str, os.statvfs_result] | None:
+    """Returns the mount point and statvfs(3) of a place, or of its nearest parent that exists; None if unknown."""
+    with contextlib.suppress(OSError):
+        path = os.readlink("/proc/self/fd/%d" % place) if isinstance(place, int) else os.fsdecode(place or b"")
+        while path.startswith("/") and not os.path.lexists(path):
+            path = os.path.dirname(path)
+        if not path.startswith("/"):
+            return None
+        info, device = os.statvfs(path), os.lstat(path).st_dev
+        while path != "/" and os.lstat(os.path.dirname(path)).st_dev == device:
+            path = os.path.dirname(path)
+        return path, info
+    return None
 
 
 def from_os_error(
-    cls: type[ErrorClass], message: str, error: OSError, layer: str | None = None, path: str | bytes | None = None
+    cls: type[ErrorClass],
+    message: str,
+    error: OSError,
+    layer: str | None = None,
+    path: str | bytes | None = None,
+    place: str | bytes | int | None = None,
+    needed: int = 0,
 ) -> ErrorClass:
     """Builds a driver error of a class from an OSError, keeping the kernel's words.
 
     :param error: its path is used if ``path`` is None.
+    :param place: the path on this host, or a descriptor, if ``path`` is not that; for the remedy.
+    :param needed: bytes that were to be written.
     :returns: the exception, to be raised ``from error``.
     """
     where = path if path is not None else error.filename
-    return cls(
-        "%s: %s" % (message, error.strerror or error), layer=layer, path=where, remedy=HINTS.get(error.errno or 0)
-    )
+    if place is None:
+        place = error.filename if isinstance(error.filename, (str, bytes)) else path
+    remedy = remedy_for(error.errno, place, needed)
+    return cls("%s: %s" % (message, error.strerror or error), layer=layer, path=where, remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
 
-from .errors import MountError, from_os_error
+from .errors import MountError, from_os_error, remedy_for
+from .home.features import Obstacle, upper_obstacle
 from .home.layout import DIFF, MERGED, WORK
 from .linux import fs, mount, overlayfs
 
@@ -183,15 +185,42 @@ def perform(layer: str | None, planned: MountPlan, features: Features) -> None:
             _classic(planned)
     except OSError as error:
         message = "error creating overlay mount to %s" % target
-        raise from_os_error(MountError, message, error, layer=layer, path=target) from error
+        refusal = from_os_error(MountError, message, error, layer=layer, path=target)
+        obstacle = _obstacle(planned, error.errno)
+        if obstacle is not None:
+            message = "%s: %s" % (refusal.message, obstacle.reason)
+            refusal = MountError(message, layer=layer, path=target, remedy=obstacle.remedy)
+        raise refusal from error
     if planned.upper is not None and fs.is_read_only(target):
         mount.unmount(target, mount.MNT_DETACH)
         raise MountError(
             "the kernel mounted it read-only, as it could not make its folder in work",
             layer=layer,
             path=target,
-            remedy="Free some space; if there is enough, see the kernel's log (dmesg)",
+            remedy="%s; if there is enough, see the kernel's log (dmesg)" % remedy_for(errno.ENOSPC, planned.home),
         )
+
+
+def _obstacle(planned: MountPlan, number: int | None) -> Obstacle | None:
+    """Returns why the kernel refused a mount, which it writes to its log only; None if that is unknown.
+
+    :param number: the errno.
+    """
+    if planned.work is None:
+        return None
+    work = os.path.join(planned.home, planned.work)
+    if not os.path.isdir(work):
+        return Obstacle("its work directory is missing", "Create it: overlay2_repair does, or 'mkdir -m 700 %s'" % work)
+    # ovl_workdir_create() in fs/overlayfs/super.c: the names in there are features that the mount must know.
+    refused = os.path.join(work, WORK, "incompat")
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(refused))
+        if names:
+            return Obstacle(
+                "its work directory was last used with '%s', and not unmounted since" % ", ".join(names),
+                "Data may be missing if the host went down: check the layer's files, then remove %s" % refused,
+            )
+    return upper_obstacle(work, number)
 
 
 def _classic(planned: MountPlan) -> None:

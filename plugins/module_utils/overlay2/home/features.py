@@ -18,7 +18,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple, Tuple
 
 from ..errors import DTypeNotSupported, NotSupported, from_os_error
-from ..linux import fs, kernel, mount, overlayfs, xattr
+from ..linux import fs, kernel, mount, mountinfo, overlayfs, xattr
 from ..tree import remove_tree, scratch_folder
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ log = logging.getLogger("overlay2")
 INDEX_PARAMETER = "/sys/module/overlay/parameters/index"
 #: First kernel with the mount option ``volatile``.
 _VOLATILE_SINCE = (5, 10)
+#: File systems that can hold an upper directory, by Docker's names: if the kernel refuses, the reason is another.
+_SUITABLE = frozenset(("extfs", "xfs", "btrfs", "f2fs", "tmpfs", "ramfs", "zfs"))
+
+
+class Obstacle(NamedTuple):
+    """Why the kernel refused a mount, and what to do about it."""
+
+    reason: str
+    remedy: str
 
 
 class Features(NamedTuple):
@@ -83,7 +92,7 @@ def probe(home: str, scratch: str) -> Features:
     """
     backing_fs = fs.fs_name(home)
     in_userns = kernel.in_user_namespace()
-    volatile = check_overlay(scratch)
+    volatile = check_overlay(scratch, home)
     if not supports_d_type(home):
         raise d_type_error(backing_fs, home)
     userxattr = needs_userxattr(scratch, in_userns)
@@ -107,9 +116,10 @@ def probe(home: str, scratch: str) -> Features:
     )
 
 
-def check_overlay(scratch: str) -> bool:
+def check_overlay(scratch: str, home: str) -> bool:
     """Mounts an overlay of two lower layers; moby's SupportsOverlay.
 
+    :param home: the path that an error names.
     :returns: True if the kernel knows ``volatile``.
     :raises NotSupported: with the kernel's reason.
     """
@@ -119,7 +129,42 @@ def check_overlay(scratch: str) -> bool:
         with _trial(scratch, "check-overlayfs-support", ("lower2", "lower1"), "upper") as trial:
             return trial.volatile
     except OSError as error:
-        raise from_os_error(NotSupported, "the overlay file system can't be mounted", error, path=scratch) from error
+        message = "the overlay file system can't be mounted"
+        refusal = from_os_error(NotSupported, message, error, path=home, place=scratch)
+        obstacle = upper_obstacle(scratch, error.errno)
+        if obstacle is not None:
+            refusal = NotSupported("%s: %s" % (refusal.message, obstacle.reason), path=home, remedy=obstacle.remedy)
+        raise refusal from error
+
+
+def upper_obstacle(directory: str, number: int | None) -> Obstacle | None:
+    """Returns why the kernel refused an overlay with its upper directory in ``directory``; None if that is unknown.
+
+    :param number: the errno of mount(2), which says little: the kernel writes the reason to its log.
+    """
+    if number == errno.ENODEV:
+        return Obstacle("this kernel has no overlay file system", "Load its module: modprobe overlay")
+    if number == errno.EPERM and kernel.in_user_namespace() and kernel.release() < (5, 11):
+        reason = "a user namespace may mount overlays from Linux 5.11 on only"
+        return Obstacle(reason, "Run as root on the host, or update the kernel")
+    if number != errno.EINVAL or fs.fs_name(directory) in _SUITABLE:
+        return None
+    kind = _kind(directory)
+    reason = "the home is on %s, which the kernel refuses as the upper file system of an overlay" % kind
+    remedy = "Put the home on a local file system such as ext4 or XFS"
+    if kind == "overlayfs":
+        remedy += "; in a container, mount a volume or a directory of the host there"
+    return Obstacle(reason, remedy)
+
+
+def _kind(directory: str) -> str:
+    """Returns Docker's name of the file system of a directory, or the kernel's if Docker has none."""
+    name = fs.fs_name(directory)
+    if name != fs.UNKNOWN_FS:
+        return name
+    number = os.stat(directory).st_dev
+    device = "%d:%d" % (os.major(number), os.minor(number))
+    return next((entry.fs_type for entry in mountinfo.mounts() if entry.device == device), name)
 
 
 def supports_d_type(directory: str) -> bool:

@@ -22,7 +22,7 @@ import os
 import re
 from typing import NamedTuple, Optional
 
-from ..errors import HINTS, DepthExceeded, InvalidLayerId, LayerDamaged, OptionError
+from ..errors import DepthExceeded, InvalidLayerId, LayerDamaged, OptionError, remedy_for
 
 LINK_DIR = "l"
 DIFF = "diff"
@@ -117,7 +117,7 @@ class LayerFiles:
                     "its %s file can't be read: %s" % (name, error.strerror),
                     layer=self.layer_id,
                     path=path,
-                    remedy=HINTS.get(error.errno or 0, "Remove the layer and create it again"),
+                    remedy=remedy_for(error.errno, path) or "Remove the layer and create it again",
                 ) from error
         return self._contents[name]
 

@@ -221,7 +221,7 @@ class _Unpacking:
             self._annotated = error
             raise
         except OSError as error:
-            self._annotated = _refusal(entry, error)
+            self._annotated = _refusal(entry, error, self._root_fd)
             raise self._annotated from error
 
     def _place(self, entry: Entry) -> None:
@@ -530,9 +530,12 @@ def _copy(name: bytes, base: bytes, source: int, parent: int) -> None:
             os.setxattr(new, attribute, os.getxattr(old, attribute))
 
 
-def _refusal(entry: Entry, error: OSError) -> Overlay2Error:
+def _refusal(entry: Entry, error: OSError, root_fd: int) -> Overlay2Error:
     """The error for an entry that the kernel refused."""
-    refusal = from_os_error(ArchiveError, "the entry can't be unpacked", error, path=entry.path)
+    needed = entry.size if entry.kind == headers.REGULAR else 0
+    refusal = from_os_error(
+        ArchiveError, "the entry can't be unpacked", error, path=entry.path, place=root_fd, needed=needed
+    )
     if error.errno == errno.EINVAL and (entry.uid or entry.gid):
         refusal.remedy = "If uid %d and gid %d have no place in the user namespace, map more subordinate ids" % (
             entry.uid,

@@ -275,7 +275,9 @@ def test_a_home_on_an_overlay(real_tmp, existing):
     if existing:
         home.mkdir()
     error = refused(str(home))
-    assert error.message == "the overlay file system can't be mounted: Invalid argument"
+    assert "Invalid argument: the home is on overlayfs" in error.message
+    assert "mount a volume" in error.remedy
+    assert error.path == str(home)
     assert host.mounts_below(real_tmp) == [str(merged)]
     assert os.listdir(merged) == (["home"] if existing else [])
     assert not existing or os.listdir(home) == []

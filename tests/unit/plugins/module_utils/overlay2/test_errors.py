@@ -10,6 +10,7 @@ import errno
 import inspect
 import os
 import pickle
+import re
 
 import pytest
 from overlay2 import errors
@@ -28,7 +29,9 @@ from overlay2.errors import (
     QuotaNotSupported,
     from_os_error,
     printable,
+    remedy_for,
 )
+from overlay2.linux import mount
 
 ALL = [item for _name, item in inspect.getmembers(errors, inspect.isclass) if issubclass(item, Exception)]
 FULL = {"layer": "web", "path": "/home/web/diff", "remedy": "Do this"}
@@ -147,8 +150,51 @@ def test_from_os_error_without_errno():
         (errno.EBUSY, "still uses"),
     ],
 )
-def test_from_os_error_tells_what_to_do(number, hint):
+def test_from_os_error_tells_what_to_do(monkeypatch, number, hint):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert hint in from_os_error(MountError, "no", OSError(number, os.strerror(number))).remedy
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_root_is_not_sent_to_become_root(monkeypatch, number):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    remedy = remedy_for(number)
+    assert "Run as root" not in remedy
+    assert "capability" in remedy
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ("size=64k,nr_inodes=100", r"Free some space, or raise the quota: 0 KiB are free on .*/m now, and \d+ inodes"),
+        (
+            "size=1m,nr_inodes=10",
+            r"Delete files, or use a file system with more inodes: none of the 10 on .*/m is free",
+        ),
+    ],
+)
+def test_a_full_file_system_says_what_is_used_up(real_tmp, options, remedy):
+    folder = real_tmp / "m"
+    folder.mkdir()
+    mount.mount("t", str(folder), "tmpfs", 0, options)
+    with pytest.raises(OSError, match="No space left") as full:
+        for number in range(20):
+            (folder / str(number)).write_bytes(b"x" * 8000)
+    for place in (full.value.filename or str(folder), str(folder / "none/at/all"), os.fsencode(folder)):
+        assert re.match(remedy, from_os_error(MountError, "no", full.value, path=place).remedy)
+    with open(folder / "0", "rb") as file:
+        assert re.match(remedy, remedy_for(errno.ENOSPC, file.fileno()))
+
+
+def test_what_was_needed_is_said(tmp_path):
+    error = from_os_error(
+        MountError, "no", OSError(errno.ENOSPC, "full"), path="entry/of/an/archive", place=str(tmp_path), needed=3000
+    )
+    assert error.path == "entry/of/an/archive"
+    assert "the file has 3 KiB" in error.remedy
+    assert "A quota is used up" in remedy_for(errno.EDQUOT, str(tmp_path))
+    assert remedy_for(errno.ENOSPC, "entry/of/an/archive") == "Free some space, or raise the quota"
 
 
 def test_from_os_error_of_a_refusal_without_a_known_remedy():

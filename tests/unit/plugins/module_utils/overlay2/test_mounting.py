@@ -895,3 +895,29 @@ def test_a_mounted_layer_stays_though_nothing_records_its_holders(driver, twin, 
     driver.put_all("box")
     remover.remove("box", guard=True)
     assert not driver.exists("box")
+
+
+# --- mounts that the kernel refuses -----------------------------------------------------------------------------------
+
+
+def test_a_left_over_of_a_volatile_mount_says_so(driver):
+    left_over = os.path.join(driver.home, "box/work/work/incompat/volatile")
+    os.makedirs(left_over)
+    with pytest.raises(MountError, match="its work directory was last used with 'volatile'") as refused:
+        driver.get("box")
+    assert refused.value.layer == "box"
+    assert os.path.dirname(left_over) in refused.value.remedy
+    shutil.rmtree(os.path.dirname(left_over))
+    driver.get("box")
+    driver.put("box")
+
+
+def test_a_lost_work_directory_says_so(driver):
+    work = os.path.join(driver.home, "box/work")
+    os.rmdir(work)
+    with pytest.raises(MountError, match="its work directory is missing") as refused:
+        driver.get("box")
+    assert "mkdir -m 700 %s" % work in refused.value.remedy
+    os.mkdir(work, 0o700)
+    driver.get("box")
+    driver.put("box")

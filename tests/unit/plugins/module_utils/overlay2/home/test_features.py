@@ -276,7 +276,7 @@ def test_a_kernel_without_volatile(scratch, monkeypatch):
     assert traces(scratch) == clean(scratch)
     seen.clear()
     monkeypatch.setattr(kernel, "release", lambda: (5, 9))
-    features.check_overlay(scratch)
+    features.check_overlay(scratch, scratch)
     assert len(seen) == 1
     assert "volatile" not in seen[0]
 
@@ -342,11 +342,46 @@ def test_a_home_on_an_overlay(real_tmp, home):
     merged = str(real_tmp / "merged")
     mount.mount("overlay", merged, "overlay", 0, options + ("" if ON_THE_HOST else ",userxattr"))
     error = refused(lambda: features.probe(merged, merged))
-    assert error.message == "the overlay file system can't be mounted: Invalid argument"
+    assert error.message == (
+        "the overlay file system can't be mounted: Invalid argument: the home is on overlayfs, "
+        "which the kernel refuses as the upper file system of an overlay"
+    )
+    assert "in a container, mount a volume" in error.remedy
     assert error.path == merged
     assert traces(merged) == ([[merged]], [[]])
     # Who only reads tries things elsewhere, and is told the home's own file system.
     assert features.probe(merged, home).backing_fs == "overlayfs"
+
+
+@pytest.mark.parametrize(
+    ("number", "userns", "release", "reason", "remedy"),
+    [
+        (errno.ENODEV, False, (6, 1), "no overlay file system", "modprobe overlay"),
+        (errno.EPERM, True, (5, 10), "from Linux 5.11 on", "as root on the host"),
+        (errno.EPERM, True, (5, 11), None, None),
+        (errno.EPERM, False, (5, 10), None, None),
+        (errno.EINVAL, False, (6, 1), None, None),
+    ],
+)
+def test_why_the_kernel_refuses_on_a_usual_file_system(home, monkeypatch, number, userns, release, reason, remedy):
+    monkeypatch.setattr(kernel, "in_user_namespace", lambda: userns)
+    monkeypatch.setattr(kernel, "release", lambda: release)
+    found = features.upper_obstacle(home, number)
+    if reason is None:
+        assert found is None
+    else:
+        assert reason in found.reason
+        assert remedy in found.remedy
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("kind", "name"), [("cgroup2", "cgroup2"), ("proc", "proc"), ("overlay", "overlayfs")])
+def test_the_file_system_that_the_kernel_refuses_is_named(real_tmp, kind, name):
+    for folder in ("m", "lower"):
+        (real_tmp / folder).mkdir()
+    mount.mount("none", str(real_tmp / "m"), kind, 0, "" if kind != "overlay" else "lowerdir=%s/lower:/etc" % real_tmp)
+    found = features.upper_obstacle(str(real_tmp / "m"), errno.EINVAL)
+    assert "the home is on %s," % name in found.reason
 
 
 def test_a_read_only_file_system(mounted):
@@ -388,7 +423,10 @@ def test_a_disk_with_just_enough_room(mounted):
     assert outcome(folder) == "native"
 
 
-@pytest.mark.parametrize("probe", [features.check_overlay, lambda folder: features.uses_metacopy(folder, False)])
+@pytest.mark.parametrize(
+    "probe",
+    [lambda folder: features.check_overlay(folder, folder), lambda folder: features.uses_metacopy(folder, False)],
+)
 def test_a_scratch_folder_that_is_not_there(home, probe):
     assert "No such file or directory" in refused(lambda: probe(home + "/none")).message
 
