@@ -206,7 +206,7 @@ def _obstacle(planned: MountPlan, number: int | None) -> Obstacle | None:
 
     :param number: the errno.
     """
-    if planned.work is None:
+    if planned.work is None or number == errno.ENOSPC:
         return None
     work = os.path.join(planned.home, planned.work)
     if not os.path.isdir(work):
