@@ -36,7 +36,7 @@ def gather(home: str, measure: bool = True) -> Snapshot:
     source.read_processes()
     source.with_checks(*run_checks(driver))
     if measure:
-        keeper = SizeKeeper(driver.own_size, lambda sizes, size_errors: None)
+        keeper = SizeKeeper(driver.own_usage, lambda sizes, errors: None)
         keeper.follow(dict.fromkeys(snapshot.layers, False))
         source.with_sizes(*keeper.measure_all())
     return source.snapshot

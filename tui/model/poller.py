@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from overlay2.tree import Usage
+
 from .checks import CheckLoop, run_checks
 from .sizes import Cancelled, SizeKeeper
 from .snapshot import LayerFacts, Snapshot
@@ -206,13 +208,13 @@ class Poller:
 
     # The thread that measures
 
-    def _measure(self, id: str, progress: Callable[[], None]) -> int:
+    def _measure(self, id: str, progress: Callable[[], None]) -> Usage:
         driver = self._source.driver
         if driver is None:
             raise Cancelled
-        return driver.own_size(id, progress)
+        return driver.own_usage(id, progress)
 
-    def _have_sizes(self, sizes: dict[str, int], errors: dict[str, str]) -> None:
+    def _have_sizes(self, sizes: dict[str, Usage], errors: dict[str, str]) -> None:
         with self._lock:
             snapshot = self._source.with_sizes(sizes, errors)
         self._publish_if_new(snapshot)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from overlay2 import Overlay2Error
+from overlay2.tree import Usage
 
 from .background import BackgroundLoop
 
@@ -34,21 +35,21 @@ class Cancelled(Exception):
 class SizeKeeper(BackgroundLoop):
     """Keeps the sizes of a home's layers. The public methods may be called from any thread.
 
-    :param measure: ``measure(id, progress)`` returns bytes, and calls ``progress()`` on the way.
+    :param measure: ``measure(id, progress)`` returns the size, and calls ``progress()`` on the way.
     :param publish: called with sizes and errors, both by id, when there is news; from the keeper's own thread.
     """
 
     def __init__(
         self,
-        measure: Callable[[str, Callable[[], None]], int],
-        publish: Callable[[dict[str, int], dict[str, str]], object],
+        measure: Callable[[str, Callable[[], None]], Usage],
+        publish: Callable[[dict[str, Usage], dict[str, str]], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(clock)
         self._measure = measure
         self._publish = publish
         self._lock = threading.Lock()
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[str, Usage] = {}
         self._errors: dict[str, str] = {}
         self._wanted: list[str] = []
         self._again: set[str] = set()
@@ -86,7 +87,7 @@ class SizeKeeper(BackgroundLoop):
                     self._wanted.append(id)
         self._woken.set()
 
-    def measure_all(self) -> tuple[dict[str, int], dict[str, str]]:
+    def measure_all(self) -> tuple[dict[str, Usage], dict[str, str]]:
         """Measure everything that is wanted now, in the caller's thread; returns sizes and errors."""
         while (id := self._next()) is not None:
             self._measure_one(id)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from overlay2 import Driver, Layer, Overlay2Error
 from overlay2.errors import HomeNotFound, remedy_for
 from overlay2.home.opening import looks_like_home
+from overlay2.tree import Usage
 
 from . import mounts, processes
 from .files import sees_all
@@ -153,12 +154,13 @@ class HomeSource:
         )
         return self._change(mounts=found) if found != self._snapshot.mounts else self._snapshot
 
-    def with_sizes(self, sizes: Mapping[str, int], errors: Mapping[str, str]) -> Snapshot:
+    def with_sizes(self, sizes: Mapping[str, Usage], errors: Mapping[str, str]) -> Snapshot:
         """The Snapshot with the sizes that are known by now; ids that are gone are left out."""
         layers = self._snapshot.layers
         self._snapshot = dataclasses.replace(
             self._snapshot,
-            sizes=MappingProxyType({id: size for id, size in sizes.items() if id in layers}),
+            sizes=MappingProxyType({id: usage.size for id, usage in sizes.items() if id in layers}),
+            disk_sizes=MappingProxyType({id: usage.disk for id, usage in sizes.items() if id in layers}),
             size_errors=MappingProxyType({id: error for id, error in errors.items() if id in layers}),
         )
         return self._snapshot
@@ -184,8 +186,10 @@ class HomeSource:
 
     def _layers(self, layers: dict[str, LayerFacts]) -> dict[str, object]:
         """The parts of a Snapshot that follow from its layers."""
-        kept = {id: size for id, size in self._snapshot.sizes.items() if id in layers}
-        return {"layers": MappingProxyType(layers), "sizes": MappingProxyType(kept)}
+        found: dict[str, object] = {"layers": MappingProxyType(layers)}
+        for name, sizes in (("sizes", self._snapshot.sizes), ("disk_sizes", self._snapshot.disk_sizes)):
+            found[name] = MappingProxyType({id: size for id, size in sizes.items() if id in layers})
+        return found
 
     def _space(self) -> Space | None:
         try:

@@ -58,8 +58,9 @@ def _own_lines(snapshot: Snapshot, facts: LayerFacts) -> Iterator[Line]:
 def _size_line(snapshot: Snapshot, layer: str) -> Line:
     if layer in snapshot.size_errors:
         return _fact("size", f"can't be measured: {snapshot.size_errors[layer]}", "bad")
-    size = snapshot.sizes.get(layer)
-    return _fact("size", human_size(size) if size is not None else "…")
+    size, disk = snapshot.sizes.get(layer), snapshot.disk_sizes.get(layer)
+    on_disk = "" if disk is None else f", {human_size(disk)} on disk"
+    return _fact("size", human_size(size) + on_disk if size is not None else "…")
 
 
 def _mount_lines(mount: MountFacts) -> Iterator[Line]:

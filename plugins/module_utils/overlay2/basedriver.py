@@ -16,7 +16,7 @@ from .errors import OptionError, translated
 from .home.layout import LayerRecord, check_id, check_owner
 from .home.options import parse_storage_opt
 from .mountdriver import MountDriver
-from .tree import tree_size
+from .tree import Usage, tree_usage
 
 if TYPE_CHECKING:
     from .tar.unpack import Unpacked
@@ -164,14 +164,20 @@ class BaseDriver(MountDriver):
             check_id(parent)
         return lifecycle.apply(self.opened, id, parent, stream, diff_id, replace, report)
 
-    def own_size(self, id: str, progress: Callable[[], None] | None = None) -> int:
+    def own_size(self, id: str) -> int:
         """Returns the bytes of the files in the layer's own directory, directories not counted. Mounts nothing.
 
-        :param progress: called for each directory on the way; an exception from it ends the walk.
         :raises LayerNotFound: no such layer.
         :raises Overlay2Error: its ``diff`` directory is missing or cannot be read.
+        """
+        return self.own_usage(id).size
+
+    def own_usage(self, id: str, progress: Callable[[], None] | None = None) -> Usage:
+        """Returns the same, and the space on disk.
+
+        :param progress: called for each directory on the way; an exception from it ends the walk.
         """
         self._require(id)
         with translated(layer=id):
             look = None if progress is None else lambda _directory: progress()
-            return tree_size(self.opened.store.upper_dir(id), look)
+            return tree_usage(self.opened.store.upper_dir(id), look)

@@ -28,6 +28,8 @@ log = logging.getLogger("overlay2")
 #: A busy entry is detached and tried again this often, this far apart (moby's EnsureRemoveAll).
 _BUSY_TRIES = 50
 _BUSY_PAUSE = 0.1
+#: The unit of st_blocks, whatever the file system's own (stat(2)).
+_BLOCK = 512
 
 
 def unmount_below(directory: str, itself: bool = True) -> list[str]:
@@ -187,39 +189,56 @@ def _with_path(error: OSError, descriptor: int, name: str) -> OSError:
     return OSError(error.errno, error.strerror, os.path.join(os.readlink("/proc/self/fd/%d" % descriptor), name))
 
 
+class Usage(NamedTuple):
+    """The size of a directory tree, in bytes."""
+
+    #: The lengths of everything but directories; moby's directory.Size.
+    size: int
+    #: The space that it takes on disk, directories included, as du(1) counts it.
+    disk: int
+
+
 def tree_size(path: str, look: Callable[[int], None] | None = None) -> int:
-    """Returns the bytes of everything in a directory but directories; moby's directory.Size.
+    """Returns the bytes of everything in a directory but directories, as :func:`tree_usage` counts them."""
+    return tree_usage(path, look).size
+
+
+def tree_usage(path: str, look: Callable[[int], None] | None = None) -> Usage:
+    """Measures a directory tree.
 
     Each inode counts once, a symbolic link with the length of its target. Files that vanish meanwhile do not count.
 
     :param look: called with the descriptor of each directory; an exception from it ends the walk.
     :raises OSError: ``path`` itself cannot be read.
     """
-    total = 0
+    size = blocks = 0
     seen: set[int] = set()
 
     def add_files(descriptor: int) -> list[str]:
-        nonlocal total
+        nonlocal size, blocks
         if look is not None:
             look(descriptor)
         folders = []
         for name, info in _stats(descriptor):
             if stat.S_ISDIR(info.st_mode):
+                blocks += info.st_blocks
                 folders.append(name)
                 continue
             if info.st_nlink > 1:  # only a file with more than one name can come up again
                 if info.st_ino in seen:
                     continue
                 seen.add(info.st_ino)
-            total += info.st_size
+            size += info.st_size
+            blocks += info.st_blocks
         return folders
 
     descriptor = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
     try:
+        blocks = os.fstat(descriptor).st_blocks
         walk(descriptor, add_files)
     finally:
         os.close(descriptor)
-    return total
+    return Usage(size, blocks * _BLOCK)
 
 
 def _stats(descriptor: int) -> Iterator[tuple[str, os.stat_result]]:

@@ -33,6 +33,12 @@ def test_reads_everything(driver):
     found = headless.gather(driver.home)
     assert list(found.layers) == ["base", "middle", "top"]
     assert dict(found.sizes) == {"base": 1000, "middle": 500, "top": 0}
+    for layer, size in found.disk_sizes.items():
+        listed = subprocess.run(
+            ["du", "-sxB1", found.layers[layer].paths.upper], capture_output=True, text=True, check=True
+        )
+        assert size == int(listed.stdout.split()[0])
+    assert set(found.disk_sizes) == set(found.sizes)
     (mount,) = found.mounts
     assert (mount.id, mount.mounted, dict(mount.holders)) == ("top", True, {"web": 1})
     assert mount.processes == ()

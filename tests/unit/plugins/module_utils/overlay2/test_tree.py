@@ -15,7 +15,7 @@ import threading
 
 import pytest
 from overlay2.linux import beneath
-from overlay2.tree import remove_tree, tree_size, unmount_below, walk
+from overlay2.tree import remove_tree, tree_size, tree_usage, unmount_below, walk
 from support import host, steps, trees
 
 DEEP = 3000
@@ -271,3 +271,14 @@ def test_a_walk_visits_each_folder_and_leaves_it_after_what_is_in_it(real_tmp):
     os.close(root)
     assert sorted(left) == ["a", "b", "c", "d", "e"]
     assert left.index("c") < left.index("b") < left.index("a")
+
+
+def test_usage_on_disk_is_what_du_says(real_tmp):
+    with open(real_tmp / "sparse", "wb") as sparse:
+        sparse.truncate(1 << 30)
+    (real_tmp / "folder").mkdir()
+    (real_tmp / "folder/file").write_bytes(b"x" * 10_000)
+    os.link(real_tmp / "folder/file", real_tmp / "name")
+    usage = tree_usage(str(real_tmp))
+    listed = subprocess.run(["du", "-sxB1", str(real_tmp)], capture_output=True, text=True, check=True)
+    assert usage == ((1 << 30) + 10_000, int(listed.stdout.split()[0]))

@@ -376,5 +376,5 @@ def test_measuring_can_be_ended(driver):
             raise KeyError
 
     with pytest.raises(KeyError):
-        driver.own_size("base", progress)
+        driver.own_usage("base", progress)
     assert driver.own_size("base") == driver.diff_size("base")
