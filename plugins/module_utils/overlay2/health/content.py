@@ -63,7 +63,7 @@ def _recorded(home: HomeFacts, dialect: str) -> list[tuple[str, str, str]]:
         found = _of_dockerd(dockerd.Places(home.path))
     elif dialect == "containers-storage":
         found = _of_containers_storage(containers_storage.Places(home.path))
-    return [each for each in found if each[0] in home.layers and os.path.exists(each[2])]
+    return [each for each in found if each[0] in home.layers and os.path.isfile(each[2])]
 
 
 def _of_dockerd(places: dockerd.Places) -> Iterator[tuple[str, str, str]]:

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -48,6 +49,8 @@ OWN_NAMES = frozenset((".", "..", LINK_DIR, STAGING, QUOTA_DEVICE))
 _NAME_MAX = 255
 #: Larger than a ``lower`` file of 128 names.
 _SMALL = 8192
+_LARGEST = 1 << 20
+_SMALL_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 #: ``l/`` and a name as for :func:`is_link_name`, once or more.
 _LOWER_TEXT = re.compile(r"(?:l/(?!\.{1,2}(?::|\Z))[^/:\0]+(?::|\Z))+(?<!:)")
@@ -241,14 +244,21 @@ def links_of(lower: str | None) -> tuple[str, ...]:
 
 
 def read_small(path: str) -> bytes | None:
-    """Returns the content of a small file, None if it is missing. Takes a third of the system calls of ``open()``."""
+    """Returns the content of a small file, None if it is missing. Takes a third of the system calls of ``open()``.
+
+    Whatever else has the name does not block the reader, nor is it read without end.
+
+    :raises OSError: it can't be read, is a symbolic link, or is not small.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, _SMALL_FILE)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         content = part = os.read(descriptor, _SMALL)
         while len(part) == _SMALL:
+            if len(content) > _LARGEST:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
             part = os.read(descriptor, _SMALL)
             content += part
         return content

@@ -53,7 +53,7 @@ def read(path: str, collect: Callable[[Bucket], _T]) -> _T:
     :raises BoltError: the database can't be understood.
     :raises OSError: the file can't be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block the reader
     try:
         for _attempt in range(_TRIES):
             meta = _meta(descriptor)

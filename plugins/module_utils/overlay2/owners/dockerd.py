@@ -25,7 +25,7 @@ import re
 from typing import Any, Dict, NamedTuple, Set, Tuple
 
 from . import buildkit
-from .files import Unreadable, json_of, names_in, parsed, text_of
+from .files import Unreadable, content_of, json_of, names_in, parsed, text_of
 from .records import CONTAINER, IMAGE, Claims, Evidence, Owner, Problem
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -243,13 +243,9 @@ class _Reader:
                 self._claims.doubt_unreferenced(error.problem)
 
     def _read_image(self, id: str, path: str, tags: dict[str, dict[str, Evidence]], parents: set[str | None]) -> None:
-        try:
-            with open(path, "rb") as source:
-                content = source.read()
-        except FileNotFoundError:
+        content = content_of(path)
+        if content is None:
             return
-        except OSError as error:
-            raise Unreadable(path, "can't be read: %s" % error.strerror) from error
         if "sha256:" + hashlib.sha256(content).hexdigest() != id:
             raise Unreadable(path, "does not have the digest that is its name")
         root = parsed(path, content, dict).get("rootfs") or {}

@@ -221,6 +221,55 @@ def test_left_overs_are_found_from_inside_a_container(real_tmp):
     assert done.stdout.split() == [left]
 
 
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_link_to_a_device(path):
+    os.symlink("/dev/zero", path)
+
+
+def a_device(path):
+    os.mknod(path, 0o20600, os.makedev(1, 5))
+
+
+SPECIAL = [a_pipe, a_link_to_a_device, pytest.param(a_device, marks=pytest.mark.root)]
+
+
+@pytest.mark.time_limit(20)
+@pytest.mark.parametrize("name", ["link", "lower", "strata.json"])
+@pytest.mark.parametrize("make", SPECIAL)
+def test_a_special_file_in_place_of_a_layers_own_is_not_read_without_end(real_tmp, make, name):
+    if make is a_device and not host.is_real_root():
+        pytest.skip("needs real root")
+    made = engines.overlay2(str(real_tmp))
+    os.unlink(made.path("middle", name))
+    make(made.path("middle", name))
+    found = health.check(reading(made))
+    assert made.ids["middle"] in {finding.layer for finding in found}
+    assert not [finding for finding in found if finding.step is not None and finding.path == made.path("middle", name)]
+    assert_no_owner_is_lost(made, reading(made))
+
+
+@pytest.mark.time_limit(20)
+@pytest.mark.parametrize("make", SPECIAL)
+def test_a_special_file_in_place_of_an_engines_record_is_not_read_without_end(real_tmp, make):
+    if make is a_device and not host.is_real_root():
+        pytest.skip("needs real root")
+    docker, containers = engines.dockerd(str(real_tmp)), engines.containers_storage(str(real_tmp))
+    for made, path in (
+        (docker, os.path.join(docker.chains["middle"], "cache-id")),
+        (docker, os.path.join(docker.images, sorted(os.listdir(docker.images))[0])),
+        (docker, docker.beside("buildkit", "snapshots.db")),
+        (containers, containers.beside("overlay-layers", "layers.json")),
+    ):
+        os.unlink(path)
+        make(path)
+        report = owners.resolve(reading(made))
+        assert path in {problem.path for problem in report.problems}
+        assert_no_owner_is_lost(made, reading(made))
+
+
 @pytest.mark.root
 def test_a_stale_holder_is_dropped(real_tmp):
     made = engines.overlay2(str(real_tmp))
