@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..errors import ArchiveError, OptionError
 from . import zstd
+
+if TYPE_CHECKING:
+    from typing import Iterator
 
 #: Each program's own default.
 _GZIP_LEVEL = 6
@@ -21,27 +25,41 @@ _XZ_PRESET = 6
 METHODS = ("none", "gzip", "zstd", "xz")
 
 
+class ByteSink(Protocol):
+    """A binary file to write to, raw or buffered."""
+
+    def write(self, data: bytes | memoryview) -> int | None:
+        """Write ``data``, or part of it; returns the number of bytes."""
+
+
+class Compressor(Protocol):
+    """A compressor of the standard library, or one like those."""
+
+    def compress(self, data: bytes | memoryview) -> bytes:
+        """Compress ``data``; returns the output so far."""
+
+    def flush(self) -> bytes:
+        """End the stream; returns the rest of the output."""
+
+
 class _Deflated:
-    """A writer that compresses into another one.
+    """A writer that compresses into another one."""
 
-    :param compressor: has ``compress(data)`` and ``flush()``.
-    """
-
-    def __init__(self, target, compressor):
+    def __init__(self, target: ByteSink, compressor: Compressor) -> None:
         self._target = target
         self._compressor = compressor
 
-    def write(self, data):
-        """Compress ``data`` (bytes); returns its length, all of which is always taken."""
+    def write(self, data: bytes | memoryview) -> int:
+        """Compress all of ``data``; returns its length."""
         write_all(self._target, self._compressor.compress(data))
         return len(data)
 
-    def finish(self):
-        """Write what ends the stream."""
+    def finish(self) -> None:
+        """Write the end of the stream."""
         write_all(self._target, self._compressor.flush())
 
 
-def write_all(target, data):
+def write_all(target: ByteSink, data: bytes | memoryview) -> None:
     """Write all of ``data`` to a raw binary file, which may take it in parts."""
     view = memoryview(data)
     while len(view):
@@ -54,18 +72,22 @@ def write_all(target, data):
 
 
 class _Plain:
-    """A writer that passes on what it is given, all of it."""
+    """A writer that passes everything on."""
 
-    def __init__(self, target):
+    def __init__(self, target: ByteSink) -> None:
         self._target = target
 
-    def write(self, data):
-        """Write all of ``data`` (bytes); returns its length."""
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of ``data``; returns its length."""
         write_all(self._target, data)
         return len(data)
 
 
-def _xz_compressor():
+def _gzip_compressor() -> Compressor:
+    return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
+
+
+def _xz_compressor() -> Compressor:
     try:
         import lzma
     except ImportError:
@@ -74,28 +96,28 @@ def _xz_compressor():
     return lzma.LZMACompressor(lzma.FORMAT_XZ, preset=_XZ_PRESET)
 
 
-def _zstd_compressor():
+def _zstd_compressor() -> Compressor:
     if zstd.module is not None:
-        return zstd.module.ZstdCompressor(zstd.LEVEL)
+        return cast("Compressor", zstd.module.ZstdCompressor(zstd.LEVEL))
     from . import zstd_program
 
     return zstd_program.Writer()
 
 
-#: Methods of :func:`compressed`, each with what makes an object with ``compress(data)`` and ``flush()``.
 _COMPRESSORS = {
-    "gzip": lambda: zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31),
+    "gzip": _gzip_compressor,
     "xz": _xz_compressor,
     "zstd": _zstd_compressor,
 }
 
 
 @contextlib.contextmanager
-def compressed(target, method):
-    """A writer into ``target`` by one of :data:`METHODS`; equal input gives equal bytes (no name, no time).
+def compressed(target: ByteSink, method: str) -> Iterator[ByteSink]:
+    """Yield a writer into ``target`` by one of :data:`METHODS`; equal input gives equal bytes (no name, no time).
 
-    :param target: a binary file with ``write()``; it is not closed.
-    :returns: a context manager giving an object with ``write()``. The stream is whole only if the block ends normally.
+    The stream is whole only if the ``with`` block ends normally.
+
+    :param target: it is not closed.
     :raises OptionError: an unknown method.
     :raises CompressionNotSupported: nothing on this host writes ``method``.
     """
@@ -110,5 +132,6 @@ def compressed(target, method):
         yield writer
         writer.finish()
     finally:
-        if hasattr(compressor, "close"):
-            compressor.close()
+        close = getattr(compressor, "close", None)
+        if close is not None:
+            close()

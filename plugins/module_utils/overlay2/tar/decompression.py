@@ -1,10 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Compressed streams, read: told by their first bytes, to their verified end.
+"""Reading compressed streams, recognised by their first bytes, to their verified end.
 
-gzip, bzip2 and xz are in the standard library. zstd is from Python 3.14 on; before that the module
-``backports.zstd`` serves where it is installed, and else the program ``zstd``. Each is imported when it is met: plain
-and gzip archives are the rule, and some builds of Python lack the others.
+gzip, bzip2 and xz are in the standard library; zstd is from Python 3.14 on. Before that, the module ``backports.zstd``
+or the program ``zstd`` is used. Each is imported when it is needed: most archives are plain or gzip, and some builds of
+Python lack the others.
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ import contextlib
 import io
 import re
 import zlib
+from typing import TYPE_CHECKING, Optional, Protocol, Tuple, Type, TypeVar
 
 from ..errors import ArchiveError, CorruptArchive, from_os_error
 from . import zstd
 from .background import BackgroundJob
 
-#: First bytes of each format: RFC 1952, bzip2 (its version and level are text that a file name may start with, so the
-#: magic of the first block or of the end belongs to it), the .xz file format, RFC 8878 with its skippable frames.
+if TYPE_CHECKING:
+    from typing import BinaryIO, Callable, Iterator, Union
+
+    from . import zstd_program
+
+_T = TypeVar("_T")
+
+#: First bytes of each format: RFC 1952, bzip2 (a file name may start with its version and level, so they are taken
+#: together with the magic of the first block or of the end), the .xz file format, RFC 8878 with its skippable frames.
 _MAGICS = (
     ("gzip", re.compile(rb"\x1f\x8b\x08")),
     ("bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")),
@@ -28,7 +36,7 @@ _MAGICS = (
 )
 _LONGEST_MAGIC = 10
 
-#: Compressed bytes that are read at once, and uncompressed ones that are made at once.
+#: Bytes that are read at once, compressed, and decompressed at once.
 _CHUNK = 1 << 17
 _PIECE = 1 << 20
 
@@ -36,22 +44,48 @@ _PIECE = 1 << 20
 _XZ_MEMORY = 256 << 20
 
 
+class ByteSource(Protocol):
+    """The uncompressed bytes of a stream. It may have a method ``end_thread()``."""
+
+    #: reaching the end proves that the stream is whole
+    proves_itself: bool
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read into ``buffer``; returns the number of bytes, 0 at the end."""
+
+
+class Decompressor(Protocol):
+    """A decompressor for one member, as those of the standard library."""
+
+    @property
+    def eof(self) -> bool:
+        """True once the end of the member is reached."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """Input after the end of the member."""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Decompress ``data``; returns up to ``max_length`` bytes."""
+
+
 class _Source:
-    """The compressed stream: what was read to tell the format, then the rest.
+    """The stream itself: the bytes that were read to recognise the format, then the rest.
 
     :param stream: has ``readinto()`` or ``read()``.
     """
 
-    #: Compressed formats have checksums and an end of their own; this one proves nothing.
+    #: Compressed formats have checksums and an end of their own; a plain stream has neither.
     proves_itself = False
 
-    def __init__(self, stream):
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._head = b""
         self._by_read = not hasattr(stream, "readinto")
+        self._readinto: Callable[[Union[bytearray, memoryview]], Optional[int]] = getattr(stream, "readinto", _no_bytes)
 
-    def kind(self):
-        """Name of the compression (str), or None."""
+    def kind(self) -> str | None:
+        """Name of the compression, or None."""
         while len(self._head) < _LONGEST_MAGIC:
             more = self._read(_LONGEST_MAGIC - len(self._head))
             if not more:
@@ -62,30 +96,33 @@ class _Source:
                 return name
         return None
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
         """Up to ``size`` bytes; none at the end of the stream."""
         if self._head:
             head, self._head = self._head[:size], self._head[size:]
             return head
         return self._read(size)
 
-    def readinto(self, view):
-        """Read into a memoryview; returns the number of bytes, 0 at the end of the stream."""
+    def readinto(self, buffer: memoryview) -> int:
+        """Read into ``buffer``; returns the number of bytes, 0 at the end of the stream."""
         if self._by_read or self._head:
-            data = self.read(len(view))
-            view[: len(data)] = data
+            data = self.read(len(buffer))
+            buffer[: len(data)] = data
             return len(data)
-        count = self._stream.readinto(view)
-        return _present(count)
+        return _present(self._readinto(buffer))
 
-    def _read(self, size):
+    def _read(self, size: int) -> bytes:
         if self._by_read:
             return _present(self._stream.read(size))
         buffer = bytearray(size)
-        return bytes(buffer[: _present(self._stream.readinto(buffer))])
+        return bytes(buffer[: _present(self._readinto(buffer))])
 
 
-def _present(result):
+def _no_bytes(_buffer: bytearray | memoryview) -> int:
+    return 0
+
+
+def _present(result: _T | None) -> _T:
     if result is None:
         raise ArchiveError(
             "the archive's stream is non-blocking and has nothing to read", remedy="Give a blocking stream"
@@ -96,31 +133,34 @@ def _present(result):
 class _Inflated(io.RawIOBase):
     """Uncompressed bytes of a stream in one of the formats that the standard library reads.
 
-    While a piece is used, the next one is made beside. Compressed bytes are read in between, by the caller's thread.
+    While a piece is used, a second thread makes the next one. Compressed bytes are read in between, by the caller's
+    thread.
 
-    :param start: makes a decompressor for one member, with ``decompress(data, max_length)``, ``eof``, ``unused_data``.
-    :param errors: what it raises for damaged data beside what all do (tuple of exception classes).
+    :param start: makes a decompressor for one member.
+    :param errors: its exceptions for damaged data, in addition to the common ones.
     """
 
     proves_itself = True
 
-    def __init__(self, source, start, name, errors=()):
+    def __init__(
+        self, source: _Source, start: Callable[[], Decompressor], name: str, errors: tuple[type[Exception], ...] = ()
+    ) -> None:
         self._source = source
         self._start = start
         self._name = name
-        self._errors = (zlib.error, EOFError, OSError, ValueError) + errors
+        self._errors: Tuple[Type[Exception], ...] = (zlib.error, EOFError, OSError, ValueError, *errors)
         self._member = start()
         self._pending = b""  # compressed bytes not taken yet
-        self._full = False  # the last piece had all the room there was: more may come without input
+        self._full = False  # the last piece had the maximum length: more may come without input
         self._piece = memoryview(b"")  # uncompressed bytes not given yet
         self._beside = BackgroundJob()
-        self._failure = None  # what went wrong after the piece
+        self._failure: Optional[Exception] = None  # an error after the piece
         self._begin()
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # only memoryviews come here
         """Read into ``buffer``; returns the number of bytes, 0 at the verified end.
 
         :raises CorruptArchive: the stream is cut short or damaged.
@@ -133,17 +173,17 @@ class _Inflated(io.RawIOBase):
         self._piece = self._piece[len(part) :]
         return len(part)
 
-    def end_thread(self):
+    def end_thread(self) -> None:
         """End the thread that decompresses, after its piece. The next piece starts another."""
         self._beside.close()
 
-    def close(self):
+    def close(self) -> None:
         """End the thread that decompresses."""
         self._beside.close()
         super().close()
 
-    def _next_piece(self):
-        """The piece that was begun (bytes), when the next one has been begun; none at the verified end."""
+    def _next_piece(self) -> bytes:
+        """The piece that was begun, after the next one has been begun; empty at the verified end."""
         piece = b""
         while not piece:
             if self._failure is not None:
@@ -162,7 +202,7 @@ class _Inflated(io.RawIOBase):
                 self._failure = error  # for the next call: this piece is good
         return piece
 
-    def _begin(self):
+    def _begin(self) -> None:
         """Begin the next piece, unless the end is reached."""
         if self._member.eof and not self._next_member():
             return
@@ -174,14 +214,14 @@ class _Inflated(io.RawIOBase):
                 )
         self._beside.start(self._member.decompress, self._pending, _PIECE)
 
-    def _rest(self):
-        """Input that the member has not used: zlib hands back what it had no room for, the others keep it."""
+    def _rest(self) -> bytes:
+        """Input that the member has not used: zlib returns the rest of it, the others keep it."""
         if self._member.eof:
             return self._member.unused_data
         return getattr(self._member, "unconsumed_tail", b"")
 
-    def _next_member(self):
-        """Whether another member follows; zeros after the last are padding, anything else is damage."""
+    def _next_member(self) -> bool:
+        """Begin the next member, if there is one; zeros after the last are padding, anything else is damage."""
         self._pending = self._pending.lstrip(b"\0")
         while not self._pending:
             more = self._source.read(_CHUNK)
@@ -193,11 +233,11 @@ class _Inflated(io.RawIOBase):
         return True
 
 
-def _gzip(source):
+def _gzip(source: _Source) -> _Inflated:
     return _Inflated(source, lambda: zlib.decompressobj(wbits=31), "gzip")
 
 
-def _bzip2(source):
+def _bzip2(source: _Source) -> _Inflated:
     try:
         import bz2
     except ImportError:
@@ -206,38 +246,37 @@ def _bzip2(source):
     return _Inflated(source, bz2.BZ2Decompressor, "bzip2")
 
 
-def _xz(source):
+def _xz(source: _Source) -> _Inflated:
     try:
         import lzma
     except ImportError:
         raise zstd.not_built("lzma", "xz") from None
 
-    def start():
+    def start() -> Decompressor:
         return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
 
     return _Inflated(source, start, "xz", (lzma.LZMAError,))
 
 
-def _zstd(source):
+def _zstd(source: _Source) -> _Inflated | zstd_program.Reader:
     if zstd.module is not None:
         return _Inflated(source, zstd.module.ZstdDecompressor, "zstd", zstd.ERRORS)
     from . import zstd_program
 
-    return zstd_program.Reader(source)
+    return zstd_program.Reader(source.read)
 
 
 _READERS = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz, "zstd": _zstd}
 
 
 @contextlib.contextmanager
-def decompressed(stream):
-    """The uncompressed bytes of a stream, compressed or not.
+def decompressed(stream: BinaryIO) -> Iterator[ByteSource]:
+    """Yield the uncompressed bytes of a stream, compressed or not.
 
     Several members, streams or frames one after the other are one stream, as for the programs. The end is reached,
     and the checksums are verified, only when ``readinto()`` has returned 0.
 
-    :param stream: a binary file with ``readinto()`` or ``read()``; it is never sought and not closed.
-    :returns: a context manager giving an object with ``readinto()``.
+    :param stream: has ``readinto()`` or ``read()``; it is never sought and not closed.
     :raises CorruptArchive: from ``readinto()``: the stream is cut short or damaged.
     :raises CompressionNotSupported: nothing on this host reads its format.
     """

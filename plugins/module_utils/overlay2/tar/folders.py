@@ -1,8 +1,8 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""The folders that entries go into: opened beneath the root once, kept open for the next entries, made where missing.
+"""The directories of entries: opened beneath the root once, kept open for the next entries, made if missing.
 
-Folder times are kept on disk until everything is in its place, so memory does not grow with their number.
+Their times are kept on disk until everything is in its place, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import io
 import os
 import struct
-from typing import Iterator, Optional
+from typing import TYPE_CHECKING, Dict, Iterator, Optional
 
 from ..linux.beneath import open_folder, open_without_links
+
+if TYPE_CHECKING:
+    from typing import Callable
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-#: Descriptors that are kept, those used last. Archives go depth first, so a few serve nearly all entries.
+#: Descriptors that are kept, the most recently used. Archives go depth first, so that a few serve nearly all entries.
 _KEPT = 64
 
 _LENGTH = struct.Struct("=I")
@@ -26,24 +29,24 @@ _TIMES = struct.Struct("=qqHI")
 
 
 class Folders:
-    """Descriptors of folders beneath a root, by their path as archives spell it.
+    """Descriptors of directories beneath a root, by their path as in the archive.
 
     :param root_fd: the root, which stays the caller's.
     """
 
-    def __init__(self, root_fd):
+    def __init__(self, root_fd: int) -> None:
         self._root_fd = root_fd
-        self._open = {}
+        self._open: Dict[bytes, int] = {}
 
-    def get(self, path, make=None):
-        """A descriptor of the folder ``path`` (bytes).
+    def get(self, path: bytes, make: Callable[[int, bytes], None] | None = None) -> int:
+        """A descriptor of the directory ``path``.
 
-        It stays this object's, and open until many other folders were asked for.
+        It stays this object's, and open until many other directories were asked for.
 
-        :param make: called as ``make(dir_fd, name)`` for each missing folder, and makes it; None makes nothing.
+        :param make: called as ``make(dir_fd, name)`` for each missing directory, and makes it; None makes nothing.
         :raises BreakoutError: a symbolic link leads out.
         :raises FileNotFoundError: it is missing, and nothing is made.
-        :raises OSError: something on the way is not a folder.
+        :raises OSError: something on the way is not a directory.
         """
         kept = self._open
         descriptor = kept.pop(path, None)
@@ -53,49 +56,49 @@ class Folders:
         kept[path] = descriptor  # as the latest
         return descriptor
 
-    def _opened(self, path, make):
+    def _opened(self, path: bytes, make: Callable[[int, bytes], None] | None) -> int:
         return open_folder(self._root_fd, path, make)
 
-    def keep(self, path, descriptor):
-        """Take over an open descriptor of the folder ``path``."""
+    def keep(self, path: bytes, descriptor: int) -> None:
+        """Take over an open descriptor of the directory ``path``."""
         old = self._open.pop(path, None)
         if old is not None:
             os.close(old)
         self._make_room()
         self._open[path] = descriptor
 
-    def _make_room(self):
+    def _make_room(self) -> None:
         if len(self._open) >= _KEPT:
             os.close(self._open.pop(next(iter(self._open))))
 
-    def forget(self):
-        """Close all: something was removed, so a path may mean another folder now, or none."""
+    def forget(self) -> None:
+        """Close all, since something was removed: a path may lead to another directory now, or to none."""
         while self._open:
             os.close(self._open.popitem()[1])
 
 
 class UnlinkedFolders(Folders):
-    """Folders whose paths meet no symbolic link, so that no two paths mean the same one; all others are an OSError."""
+    """Directories whose paths have no symbolic link in them, so that each has one path; others are an OSError."""
 
-    def _opened(self, path, make):
+    def _opened(self, path: bytes, make: Callable[[int, bytes], None] | None) -> int:
         return open_without_links(self._root_fd, path)
 
 
 class FolderTimes:
-    """Times (and default ACLs, which would be inherited) of folders, to be set when nothing is put into them any more.
+    """Times (and default ACLs, which would be inherited) of directories, to be set when nothing more is put into them.
 
     :param scratch_fd: where the file for them is made.
     """
 
-    def __init__(self, scratch_fd):
+    def __init__(self, scratch_fd: int) -> None:
         self._file = unnamed_file(scratch_fd)
 
-    def add(self, path, atime, mtime, default_acl=b""):
-        """Remember the times (nanoseconds) of the folder ``path``."""
+    def add(self, path: bytes, atime: int, mtime: int, default_acl: bytes = b"") -> None:
+        """Remember the times (nanoseconds) of the directory ``path``."""
         self._file.write(_TIMES.pack(atime, mtime, len(path), len(default_acl)) + path + default_acl)
 
-    def __iter__(self):
-        """Generate what was added, as tuples, in order."""
+    def __iter__(self) -> Iterator[tuple[bytes, int, int, bytes]]:
+        """Generate the parameters of each :meth:`add`, in order."""
         self._file.seek(0)
         while True:
             head = self._file.read(_TIMES.size)
@@ -104,8 +107,8 @@ class FolderTimes:
             atime, mtime, length, acl_length = _TIMES.unpack(head)
             yield self._file.read(length), atime, mtime, self._file.read(acl_length)
 
-    def close(self):
-        """Give the space back."""
+    def close(self) -> None:
+        """Free the space."""
         self._file.close()
 
 
@@ -145,8 +148,8 @@ class SpilledPaths:
             self._file.close()
 
 
-def unnamed_file(scratch_fd):
-    """A new read-write binary file in a folder, gone when it is closed (io.BufferedRandom)."""
+def unnamed_file(scratch_fd: int) -> io.BufferedRandom:
+    """A new read-write file in a directory, deleted when it is closed."""
     flags = os.O_RDWR | os.O_CLOEXEC
     try:
         descriptor = os.open(b".", flags | os.O_TMPFILE, 0o600, dir_fd=scratch_fd)

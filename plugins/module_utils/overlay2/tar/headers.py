@@ -67,9 +67,9 @@ class ChecksumError(CorruptArchive):
 
 
 class Header(NamedTuple):
-    """A header block as it stands, before extended headers have their say."""
+    """A header block, before extended headers are taken into account."""
 
-    #: one of the type flags (bytes of length 1)
+    #: one of the type flags
     kind: bytes
     name: bytes
     link: bytes
@@ -87,11 +87,11 @@ class Header(NamedTuple):
     atime: Optional[int]
 
 
-def parse(buffer, at):
+def parse(buffer: memoryview, at: int) -> Header | None:
     """Read the header at an offset.
 
-    :param buffer: a memoryview with 512 bytes from ``at``.
-    :returns: a :class:`Header`, or None for a block of zeros.
+    :param buffer: has 512 bytes from ``at``.
+    :returns: None for a block of zeros.
     :raises ChecksumError: the block is not a tar header.
     :raises CorruptArchive: a field that is not a number, a size that no file can have.
     """
@@ -124,7 +124,7 @@ def parse(buffer, at):
     )
 
 
-def _time(field):
+def _time(field: bytes) -> int | None:
     """A time in seconds, or None for an empty field or one that is not a number."""
     try:
         return number(field) if field[0] else None
@@ -132,7 +132,7 @@ def _time(field):
         return None
 
 
-def _gnu_name_and_atime(name, rest):
+def _gnu_name_and_atime(name: bytes, rest: bytes) -> tuple[bytes, int | None]:
     """The name and the time of access of a GNU header that uses the bytes of ustar's prefix.
 
     Before Go 1.8, archive/tar wrote a prefix into GNU headers. Go still reads such a header: if the bytes are not two
@@ -145,14 +145,14 @@ def _gnu_name_and_atime(name, rest):
     return prefix + b"/" + name if prefix and prefix.isascii() else name, None
 
 
-def text(field):
-    """A text field (bytes) up to its first NUL."""
+def text(field: bytes) -> bytes:
+    """A text field up to its first NUL."""
     return field.partition(b"\0")[0]
 
 
 @functools.lru_cache(maxsize=4096)
-def number(field):
-    """Value (int) of a numeric field: octal digits between blanks and NULs, or GNU's base 256.
+def number(field: bytes) -> int:
+    """Value of a numeric field: octal digits between blanks and NULs, or GNU's base 256.
 
     :raises CorruptArchive: it is neither.
     """
@@ -169,15 +169,15 @@ def number(field):
 
 
 @functools.lru_cache(maxsize=4096)
-def _owner(fields):
-    """Mode, uid and gid, which most entries have in common with others."""
+def _owner(fields: bytes) -> tuple[int, int, int]:
+    """Mode, uid and gid, which are the same for many entries."""
     return number(fields[:8]), number(fields[8:16]), number(fields[16:])
 
 
-def device_numbers(fields):
-    """(major, minor) of the two device fields; 0, 0 where the header has none.
+def device_numbers(fields: bytes) -> tuple[int, int]:
+    """Major and minor of the two device fields; 0, 0 if the header does not have them.
 
-    :raises CorruptArchive: they are no numbers, or none that Linux has (12 bits and 20).
+    :raises CorruptArchive: they are not numbers, or too large for Linux (12 and 20 bits).
     """
     if not fields:
         return 0, 0
@@ -187,14 +187,14 @@ def device_numbers(fields):
     return major, minor
 
 
-def _byte_sum(data):
+def _byte_sum(data: bytes) -> int:
     """Sum of up to 256 bytes: the low half of Adler-32 is that sum plus one, and too small here to wrap (RFC 1950)."""
     return (zlib.adler32(data) & 0xFFFF) - 1
 
 
 @functools.lru_cache(maxsize=4096)
-def _adler_for(field):
-    """Low half of the Adler-32 that a block has if this checksum field (bytes) is right; -1 if that is no number.
+def _adler_for(field: bytes) -> int:
+    """Low half of the Adler-32 that a block has if this checksum field is right; -1 if that is not a number.
 
     Exact for a block of ASCII, whose bytes can't add up to Adler's modulus: 512 * 127 < 65521.
     """
@@ -202,13 +202,13 @@ def _adler_for(field):
     return 1 + int(digits, 8) - 8 * 32 + sum(field) if digits else -1
 
 
-def _checksum_digits(field):
+def _checksum_digits(field: bytes) -> bytes | None:
     digits = text(field.strip(b" \0")).strip(b" ")
     return digits if _OCTAL.fullmatch(digits) else None
 
 
-def _sum_matches(block):
-    """Whether a block of any bytes has the checksum that it claims, which counts the field itself as blanks."""
+def _sum_matches(block: bytes) -> bool:
+    """Whether a block of any bytes has the checksum in its field, which counts as blanks itself."""
     field = block[_CHECKSUM]
     digits = _checksum_digits(field)
     if not digits:

@@ -81,7 +81,7 @@ class MergeWhiteouts:
     def _prune_one(self, dir_fd: int, upper: Optional[int], name: bytes) -> bool:
         """Remove a name unless this archive has put it there; returns True if a directory is left to look into."""
         info = stat_or_none(upper, name) if upper is not None else None
-        if info is None or is_whiteout(info) or self._is_disposable(upper, name, info):
+        if upper is None or info is None or is_whiteout(info) or self._is_disposable(upper, name, info):
             remove_at(dir_fd, name)
             return False
         return stat.S_ISDIR(info.st_mode)

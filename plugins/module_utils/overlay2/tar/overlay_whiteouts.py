@@ -14,7 +14,7 @@ import contextlib
 import logging
 import os
 import stat
-from typing import Dict, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
 
 from ..errors import ArchiveError, printable
 from ..linux import xattr
@@ -202,7 +202,7 @@ class OverlayWhiteouts:
             path = path.rpartition(b"/")[0]
 
     @contextlib.contextmanager
-    def _opened(self, path: bytes):
+    def _opened(self, path: bytes) -> Iterator[int]:
         parent = open_folder(self._root_fd, path)
         try:
             folder = os.open(b".", FOLDER, dir_fd=parent)
@@ -264,7 +264,8 @@ class _LowerFolders:
             if len(self._found) >= _CACHED:
                 self._found.clear()
             above = path.rpartition(b"/")[0]
-            roots, end = self._roots(), 0
+            roots: Sequence[int] = self._roots()
+            end = 0
             if above in self._found:
                 roots, end = self._found[above], len(above) + 1
             while roots and end <= len(path):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""Archiving a folder, or changes in it, as a tar stream: the same content gives the same bytes.
+"""Archiving a directory, or changes in it, as a tar stream: the same content gives the same bytes.
 
 Order, headers and names are those of moby's archive package: depth first, names sorted as bytes, whole seconds, no user
 or group names, extended headers only where something does not fit.
@@ -13,9 +13,10 @@ import errno
 import logging
 import os
 import stat
+from typing import TYPE_CHECKING, Dict, NamedTuple, Optional, Tuple
 
 from ..changes import ChangeKind
-from ..errors import ChangedWhileRead, OptionError, Overlay2Error, from_os_error
+from ..errors import ChangedWhileRead, OptionError, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
 from ..linux import xattr
 from ..linux.overlayfs import is_whiteout
@@ -24,6 +25,12 @@ from .dirstack import DirStack, Level, listing
 from .folders import FOLDER, Folders
 from .whiteouts import OPAQUE, PREFIX
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterable, Iterator
+
+    from ..changes import Change
+    from ..idmap import IdMap
 
 log = logging.getLogger("overlay2")
 
@@ -46,61 +53,84 @@ _KINDS = {
 }
 
 
-def pack_tree(root_fd, *, overlay, xattr_class="trusted", id_map=IDENTITY, all_xattrs=False, merged=None):
-    """Archive all that is in a folder, itself excepted.
+def pack_tree(
+    root_fd: int,
+    *,
+    overlay: bool,
+    xattr_class: str = "trusted",
+    id_map: IdMap = IDENTITY,
+    all_xattrs: bool = False,
+    merged: Callable[[], int] | None = None,
+) -> Iterator[bytes]:
+    """Archive everything in a directory, but not the directory itself.
 
-    Sockets, and what vanishes meanwhile, are left out with a line in the log.
+    Sockets, and files that vanish meanwhile, are left out with a line in the log.
 
-    :param root_fd: descriptor of the folder; it must stay open until the iterator has ended.
-    :param overlay: the folder is a layer's upper one: whiteouts and opaque folders become ``.wh.`` entries.
-    :param xattr_class: ``trusted`` or ``user``: where overlayfs keeps its attributes.
-    :param id_map: an :class:`~..idmap.IdMap`; the archive gets the container's ids, entries without one are left out.
-    :param all_xattrs: archive all attributes but overlayfs' own, not just ``security.capability``.
+    :param root_fd: descriptor of the directory; it must stay open until the iterator has ended.
+    :param overlay: it is a layer's upper directory: whiteouts and opaque directories become ``.wh.`` entries.
+    :param xattr_class: ``trusted`` or ``user``: the namespace of overlayfs' attributes.
+    :param id_map: the archive gets the container's ids; entries without one are left out.
+    :param all_xattrs: archive all attributes except overlayfs' own, not just ``security.capability``.
     :param merged: with ``overlay``: returns a descriptor of a directory where the layer is mounted, which stays open as
-        ``root_fd`` does. Called once, if the layer has files or directories whose content is elsewhere.
-    :returns: an iterator of bytes.
-    :raises ChangedWhileRead: a file shrank, so the stream can't be whole.
-    :raises Overlay2Error: something can't be read, or only a mount can read it (redirects, metacopy) and ``merged`` is
-        None.
+        ``root_fd`` does. Called once, if the layer has files or directories whose content is in another place.
+    :raises ChangedWhileRead: a file shrank, so that the stream can't be whole.
+    :raises Overlay2Error: a file can't be read; or only a mount shows its content (redirects, metacopy), and ``merged``
+        is None.
     """
     packer = _Packer(id_map, all_xattrs, xattr_class if overlay else None, merged)
     return packer.guarded(packer.tree(root_fd))
 
 
-def pack_changes(root_fd, changes, *, id_map=IDENTITY, all_xattrs=False):
-    """Archive changes: what was added or modified from a folder, what was deleted as ``.wh.`` entries.
+def pack_changes(
+    root_fd: int, changes: Iterable[Change], *, id_map: IdMap = IDENTITY, all_xattrs: bool = False
+) -> Iterator[bytes]:
+    """Archive changes: additions and modifications from a directory, deletions as ``.wh.`` entries.
 
     :param root_fd: descriptor of the merged tree; it must stay open until the iterator has ended.
-    :param changes: :class:`~..changes.Change` records, sorted by path.
-    :returns: an iterator of bytes. Parameters and errors otherwise as for :func:`pack_tree`.
+    :param changes: sorted by path. Other parameters and errors are as for :func:`pack_tree`.
     """
     packer = _Packer(id_map, all_xattrs, None)
     return packer.guarded(packer.changes(root_fd, changes))
 
 
+class _Link(NamedTuple):
+    """A file with several names: the first one in the archive, and how many are still to come."""
+
+    name: bytes
+    left: int
+
+
+#: A large file, whose body remains to be written: descriptor, size, path.
+_Large = Tuple[int, int, bytes]
+#: Records of pax headers.
+_Records = Optional[Dict[bytes, bytes]]
+
+
 class _Packer:
     """One run of :func:`pack_tree` or :func:`pack_changes`.
 
-    :param xattr_class: None where whiteouts are not to be converted.
+    :param xattr_class: None if whiteouts are not to be converted.
     :param merged: as for :func:`pack_tree`.
     """
 
-    def __init__(self, id_map, all_xattrs, xattr_class, merged=None):
+    def __init__(
+        self, id_map: IdMap, all_xattrs: bool, xattr_class: str | None, merged: Callable[[], int] | None = None
+    ) -> None:
         self._id_map = None if id_map.empty else id_map
         self._all_xattrs = all_xattrs
         self._overlay = xattr_class is not None
-        if self._overlay:
+        if xattr_class is not None:
             self._opaque = xattr.opaque(xattr_class)
             self._whiteout = xattr.whiteout(xattr_class)
             self._redirect = xattr.redirect(xattr_class)
             self._metacopy = xattr.metacopy(xattr_class)
         self._merged = merged
-        self._merged_folders = None
+        self._merged_folders: Optional[Folders] = None
         self._writer = Writer()
-        self._links = {}  # (device, inode) -> [archive name, names still to come]
-        self._at = b""  # what an error is about
+        self._links: Dict[Tuple[int, int], _Link] = {}  # by device and inode
+        self._at = b""  # path for errors
 
-    def guarded(self, chunks):
+    def guarded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """``chunks`` with the system's errors turned into ours."""
         try:
             yield from chunks
@@ -109,7 +139,7 @@ class _Packer:
                 raise
             raise from_os_error(Overlay2Error, "it can't be archived", error, path=self._at) from error
 
-    def tree(self, root_fd):
+    def tree(self, root_fd: int) -> Iterator[bytes]:
         """Generate the archive of a tree."""
         try:
             yield from self._walk(root_fd, b"")
@@ -119,21 +149,21 @@ class _Packer:
             if self._merged_folders is not None:
                 self._merged_folders.forget()
 
-    def _walk(self, root_fd, prefix):
-        """Generate the entries below a folder, whose own name in the archive is ``prefix``."""
-        trail, writer = DirStack(root_fd), self._writer
+    def _walk(self, root_fd: int, prefix: bytes) -> Iterator[bytes]:
+        """Generate the entries below a directory, whose own name in the archive is ``prefix``."""
+        stack, writer = DirStack(root_fd), self._writer
         try:
-            level = Level(prefix, listing(trail.descriptor), False)
+            level = Level(prefix, listing(stack.descriptor), False)
             while True:
                 below = None
                 for name, is_folder, is_file in level.names:
                     if is_folder:
-                        below = self._enter(trail.descriptor, level.prefix, name)
+                        below = self._enter(stack.descriptor, level.prefix, name)
                         if below is not None and below[2]:
-                            yield from self._redirected(*below)
+                            yield from self._redirected(below[0], below[1])
                             below = None
                     else:
-                        large = self._add(trail.descriptor, level.prefix + name, name, is_file, level.by_attribute)
+                        large = self._add(stack.descriptor, level.prefix + name, name, is_file, level.by_attribute)
                         if large is not None:
                             yield from self._stream(*large)
                     if writer.size >= CHUNK:
@@ -141,22 +171,22 @@ class _Packer:
                     if below is not None:
                         break
                 if below is not None:
-                    trail.down(below[0], level)
+                    stack.down(below[0], level)
                     level = below[1]
-                elif trail.depth:
-                    level = trail.up()
+                elif stack.depth:
+                    level = stack.up()
                 else:
                     break
         finally:
-            trail.close()
+            stack.close()
 
-    def _redirected(self, folder, level, _redirected):
-        """Generate the entries below a directory whose content is elsewhere, as the mounted layer shows them.
+    def _redirected(self, folder: int, level: Level) -> Iterator[bytes]:
+        """Generate the entries below a directory whose content is in another place, as the mounted layer shows them.
 
         Its own entry and an opaque marker are written already: it hides a directory of its name in lower layers.
         """
         os.close(folder)
-        folder = os.open(b".", FOLDER, dir_fd=self._shown().get(level.prefix[:-1]))
+        folder = os.open(b".", FOLDER, dir_fd=self._shown(self._redirect).get(level.prefix[:-1]))
         self._overlay = False
         try:
             yield from self._walk(folder, level.prefix)
@@ -164,21 +194,19 @@ class _Packer:
             self._overlay = True
             os.close(folder)
 
-    def _shown(self):
-        """The folders of the mounted layer."""
-        if self._merged_folders is None:
-            self._merged_folders = Folders(self._merged())
-        return self._merged_folders
-
-    def _require_merged(self, attribute):
+    def _shown(self, attribute: str) -> Folders:
+        """The directories of the mounted layer, which is needed because of an attribute."""
         if self._merged is None:
             raise Overlay2Error(
                 "it has the attribute %s: only a mount shows its content" % attribute,
                 path=self._at,
                 remedy="Archive it through a mount of the layer",
             )
+        if self._merged_folders is None:
+            self._merged_folders = Folders(self._merged())
+        return self._merged_folders
 
-    def changes(self, root_fd, changes):
+    def changes(self, root_fd: int, changes: Iterable[Change]) -> Iterator[bytes]:
         """Generate the archive of changes."""
         folders, writer = Folders(root_fd), self._writer
         try:
@@ -200,8 +228,8 @@ class _Packer:
 
     # Entries
 
-    def _add_any(self, folders, folder, path, base):
-        """Add what a change names, a folder without what is in it."""
+    def _add_any(self, folders: Folders, folder: bytes, path: bytes, base: bytes) -> _Large | None:
+        """Add a changed file, or a changed directory without its content."""
         try:
             parent = folders.get(folder)
             info = os.stat(base, dir_fd=parent, follow_symlinks=False)
@@ -215,10 +243,10 @@ class _Packer:
             os.close(below[0])
         return None
 
-    def _enter(self, parent, prefix, name):
-        """Add a folder; returns None if it is gone.
+    def _enter(self, parent: int, prefix: bytes, name: bytes) -> tuple[int, Level, bool] | None:
+        """Add a directory; returns None if it is gone.
 
-        :returns: its descriptor and :class:`~.dirstack.Level` to go on with, and whether it is redirected (bool).
+        :returns: its descriptor and level to go on with, and whether it is redirected.
         """
         path = self._at = prefix + name
         if name.startswith(PREFIX):
@@ -240,8 +268,8 @@ class _Packer:
                 by_attribute = value == xattr.OPAQUE_WHITEOUTS
                 opaque = value == xattr.OPAQUE
             redirected = self._overlay and self._redirect in names
-            if redirected:
-                self._require_merged(self._redirect)
+            if redirected and self._merged is None:
+                self._shown(self._redirect)  # which refuses
             if written and (opaque or redirected):
                 uid, gid = self._ids(info)
                 self._writer.entry(headers.REGULAR, archive_name + OPAQUE, info.st_mode & 0o777, uid, gid, 0, 0)
@@ -250,10 +278,10 @@ class _Packer:
             os.close(folder)
             raise
 
-    def _add(self, parent, path, base, is_file, by_attribute):
-        """Add what is no folder. A large file's body remains to be written: then (descriptor, size, path) is returned.
+    def _add(self, parent: int, path: bytes, base: bytes, is_file: bool, by_attribute: bool) -> _Large | None:
+        """Add anything but a directory; returns a large file, whose body remains to be written.
 
-        :param by_attribute: the folder may have whiteouts that are attributes of empty files.
+        :param by_attribute: the directory may have whiteouts that are attributes of empty files.
         """
         self._at = path
         if base.startswith(PREFIX):
@@ -267,17 +295,20 @@ class _Packer:
             _vanished(path)
         return None
 
-    def _file(self, parent, path, base, by_attribute):
+    def _file(self, parent: int, path: bytes, base: bytes, by_attribute: bool) -> _Large | None:
+        file: Optional[int]
         try:
             file = os.open(base, _FILE, dir_fd=parent)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENXIO):
                 raise
-            return self._other(parent, path, base)  # it is another thing by now
+            self._other(parent, path, base)  # its type has changed
+            return None
         try:
             info = os.fstat(file)
             if not stat.S_ISREG(info.st_mode):
-                return self._other(parent, path, base)
+                self._other(parent, path, base)
+                return None
             names = xattr.names(file)
             if by_attribute and not info.st_size and self._whiteout in names:
                 self._whiteout_entry(path, base, info)
@@ -288,8 +319,9 @@ class _Packer:
             size = info.st_size
             if names and self._overlay and self._metacopy in names:
                 os.close(file)
-                file = None
-                file = self._open_merged(path, base)
+                file = None  # opened again as the mounted layer shows it
+                folder = self._shown(self._metacopy).get(path[: -len(base)].rstrip(b"/"))
+                file = os.open(base, _FILE, dir_fd=folder)
             if not self._header(headers.REGULAR, path, info, size, xattrs=xattrs):
                 return None
             if size > _SMALL:
@@ -302,12 +334,7 @@ class _Packer:
             if file is not None:
                 os.close(file)
 
-    def _open_merged(self, path, base):
-        """Open a file whose data is in a lower layer, as the mounted layer shows it."""
-        self._require_merged(self._metacopy)
-        return os.open(base, _FILE, dir_fd=self._shown().get(path[: -len(base)].rstrip(b"/")))
-
-    def _stream(self, file, size, path):
+    def _stream(self, file: int, size: int, path: bytes) -> Iterator[bytes]:
         """Generate a large file's body, and close it."""
         try:
             yield self._writer.flush()
@@ -322,52 +349,52 @@ class _Packer:
             os.close(file)
         self._writer.pad(size)
 
-    def _other(self, parent, path, base):
+    def _other(self, parent: int, path: bytes, base: bytes) -> None:
         """Add a link, device or fifo, or leave out a socket."""
         info = os.stat(base, dir_fd=parent, follow_symlinks=False)
         kind = _KINDS.get(stat.S_IFMT(info.st_mode))
         if kind is None:
-            log.info("left out of the archive, as a %s has no place in it: %s", _type_name(info.st_mode), _text(path))
-            return None
+            log.info("left out of the archive, as it can't hold a %s: %s", _type_name(info.st_mode), _text(path))
+            return
         if self._overlay and is_whiteout(info):
             self._whiteout_entry(path, base, info)
-            return None
+            return
         xattrs = None
         if self._all_xattrs:
             target = xattr.below(parent, base)
             xattrs = self._xattrs(target, xattr.names(target))
         if info.st_nlink > 1 and self._known_link(path, info, xattrs):
-            return None
+            return
         link = os.readlink(base, dir_fd=parent) if kind == headers.SYMLINK else b""
         device = (0, 0)
         if kind in (headers.CHARACTER, headers.BLOCK_DEVICE):
             device = os.major(info.st_rdev), os.minor(info.st_rdev)
         self._header(kind, path, info, 0, link, device, xattrs)
-        return None
 
-    def _known_link(self, path, info, xattrs):
-        """Whether a file with several names was there before: then the entry is a link to its first name."""
+    def _known_link(self, path: bytes, info: os.stat_result, xattrs: _Records) -> bool:
+        """Add a link to the first name of a file that was added before; returns False if it was not."""
         key = info.st_dev, info.st_ino
         known = self._links.get(key)
         if known is None:
             if self._header_possible(info):
-                self._links[key] = [path, info.st_nlink - 1]
+                self._links[key] = _Link(path, info.st_nlink - 1)
             return False
-        self._header(headers.HARD_LINK, path, info, 0, known[0], xattrs=xattrs)
-        known[1] -= 1
-        if not known[1]:  # the last of its names: no need to remember it
+        self._header(headers.HARD_LINK, path, info, 0, known.name, xattrs=xattrs)
+        if known.left == 1:  # the last of its names: no need to remember it
             del self._links[key]
+        else:
+            self._links[key] = known._replace(left=known.left - 1)
         return True
 
-    def _whiteout_entry(self, path, base, info):
-        """Add what hides a name: the ids are not mapped, as in moby."""
+    def _whiteout_entry(self, path: bytes, base: bytes, info: os.stat_result) -> None:
+        """Add a whiteout. Its ids are not mapped, as in moby."""
         name = path[: len(path) - len(base)] + PREFIX + base
         mtime = info.st_mtime_ns // _NANO
         self._writer.entry(headers.REGULAR, name, 0o600, info.st_uid, info.st_gid, 0, mtime)
 
     # Headers
 
-    def _xattrs(self, target, names):
+    def _xattrs(self, target: int | bytes, names: list[str]) -> _Records:
         """Records for the attributes to archive, or None."""
         records = {}
         for name in names:
@@ -388,20 +415,29 @@ class _Packer:
                 records[pax.xattr_keyword(name)] = value
         return records or None
 
-    def _ids(self, info):
-        """The container's (uid, gid)."""
+    def _ids(self, info: os.stat_result) -> tuple[int, int]:
+        """The container's uid and gid."""
         if self._id_map is None:
             return info.st_uid, info.st_gid
         return self._id_map.to_container(info.st_uid, info.st_gid)
 
-    def _header_possible(self, info):
+    def _header_possible(self, info: os.stat_result) -> bool:
         try:
             self._ids(info)
         except OptionError:
             return False
         return True
 
-    def _header(self, kind, path, info, size, link=b"", device=(0, 0), xattrs=None):
+    def _header(
+        self,
+        kind: bytes,
+        path: bytes,
+        info: os.stat_result,
+        size: int,
+        link: bytes = b"",
+        device: tuple[int, int] = (0, 0),
+        xattrs: _Records = None,
+    ) -> bool:
         """Add the header of an entry; returns False if its owner has no id in the container, and it is left out."""
         try:
             uid, gid = self._ids(info)
@@ -413,8 +449,8 @@ class _Packer:
         return True
 
 
-def _content(file, size, path):
-    """The content of a small file (bytes), cut to ``size`` if it has grown."""
+def _content(file: int, size: int, path: bytes) -> bytes:
+    """The content of a small file, cut to ``size`` if it has grown."""
     data = os.read(file, size)
     while len(data) < size:
         more = os.read(file, size - len(data))
@@ -424,30 +460,30 @@ def _content(file, size, path):
     return data
 
 
-def _portable(capability):
-    """A file capability without the root of the user namespace it was given in: version 3 becomes version 2."""
+def _portable(capability: bytes) -> bytes:
+    """A file capability without the root id of its user namespace: version 3 becomes version 2."""
     if len(capability) >= 20 and capability[3] == 3:
         return capability[:3] + b"\x02" + capability[4:20]
     return capability
 
 
-def _vanished(path):
+def _vanished(path: bytes) -> None:
     log.info("left out of the archive, as it vanished: %s", _text(path))
 
 
-def _unspeakable(path):
-    log.warning("left out of the archive, as its name would read as a deletion there: %s", _text(path))
+def _unspeakable(path: bytes) -> None:
+    log.warning("left out of the archive, where its name would be a deletion: %s", _text(path))
 
 
-def _shrank(path):
+def _shrank(path: bytes) -> ChangedWhileRead:
     return ChangedWhileRead(
         "it shrank while it was being archived", path=path, remedy="Stop what writes to the layer, and try again"
     )
 
 
-def _type_name(mode):
-    return "socket" if stat.S_ISSOCK(mode) else "thing of type %o" % stat.S_IFMT(mode)
+def _type_name(mode: int) -> str:
+    return "socket" if stat.S_ISSOCK(mode) else "file of type %o" % stat.S_IFMT(mode)
 
 
-def _text(path):
-    return os.fsdecode(path)
+def _text(path: bytes) -> str:
+    return printable(path)

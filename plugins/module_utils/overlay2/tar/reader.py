@@ -3,8 +3,8 @@
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
 """A tar stream as a sequence of entries, read once from front to back in bounded memory.
 
-Which headers count for what follows Go's ``archive/tar``, which Docker reads with: an extended header replaces the
-one before it, global headers are passed over, GNU long names win over both.
+Extended headers apply as in Go's ``archive/tar``, which Docker uses: one replaces the one before it, global headers are
+ignored, and GNU long names take precedence over both.
 """
 
 from __future__ import annotations
@@ -12,30 +12,35 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import ArchiveError, BreakoutError, CorruptArchive, from_os_error
 from . import headers, pax, sparse
 from .background import BackgroundJob
 from .headers import BLOCK
 
-#: Bytes that are read at once: enough that it pays to have them hashed beside.
+if TYPE_CHECKING:
+    from typing import Callable, Iterator
+
+    from .decompression import ByteSource
+
+#: Bytes that are read at once: enough that hashing them in a second thread pays off.
 CHUNK = 1 << 20
-#: That many chunks take turns, so that others may still be at work on those read before.
+#: Number of chunks, used in turn, so that others may still work on earlier ones.
 CHUNKS = 2
 
-#: A chunk with less room is left as it is. More than any header needs.
+#: A chunk with less space is not filled up. More than any header needs.
 _ROOM = 1 << 14
-#: Bytes that take longer to hash than to hand over.
+#: Bytes that take longer to hash than to hand to another thread.
 _WORTH_A_THREAD = 1 << 18
 
 _NANO = 10**9
 _new = tuple.__new__  # without the keyword handling of a NamedTuple's own constructor, twice as fast
-_NO_RECORDS = ()
+_NO_RECORDS: Tuple[Tuple[bytes, bytes], ...] = ()
 
-#: What a name that is not clean may start with (or a name that is empty).
+#: First bytes of names that may not be clean; the empty name is not either.
 _NEEDS_CLEANING = frozenset((b"", b"."))
-#: Length up to which a name needs no look at its length.
+#: Names up to this length are short enough in any directory of a checked one.
 _SHORT = 256
 
 
@@ -51,14 +56,14 @@ class Entry(NamedTuple):
     #: ids as in the archive
     uid: int
     gid: int
-    #: of the file, in bytes; for other types whatever the header says
+    #: bytes of the file; for other types the value in the header
     size: int
     #: nanoseconds since 1970, never negative; ``atime`` is at least ``mtime``
     mtime: int
     atime: int
     #: target of a symbolic link or name of a hard link's other end, verbatim
     link: bytes
-    #: the two device fields as they stand, for :func:`headers.device_numbers`
+    #: the two device fields as text, for :func:`headers.device_numbers`
     device: bytes
     #: name and value of extended attributes; the value is None if the archive's can't be read
     xattrs: Tuple[Tuple[str, Optional[bytes]], ...]
@@ -67,20 +72,19 @@ class Entry(NamedTuple):
 
 
 class Reader:
-    """Entries of an uncompressed tar stream, and what of the current one's body has not been read.
+    """Entries of an uncompressed tar stream, and the rest of the current one's body.
 
-    :param source: has ``readinto()`` (io.RawIOBase), and ``end_thread()`` if it has a thread.
-    :param progress: called with the number of bytes read so far, about once for each MiB; or None.
+    :param progress: called with the number of bytes read so far, about once for each MiB.
     """
 
-    def __init__(self, source, progress=None):
+    def __init__(self, source: ByteSource, progress: Callable[[int], None] | None = None) -> None:
         self._readinto = source.readinto
         self._end_thread = getattr(source, "end_thread", None)
         self._progress = progress
         #: The chunks one after the other (memoryview), which processes forked from now on share.
         self.memory = memoryview(mmap.mmap(-1, CHUNKS * CHUNK))
-        #: Called before a chunk is read into again, with its first offset in the memory and its end; or None.
-        self.before_reuse = None
+        #: Called before a chunk is read into again, with its first offset in the memory and its end.
+        self.before_reuse: Optional[Callable[[int, int], None]] = None
         self._start = 0  # of the chunk in use
         self._view = self.memory[:CHUNK]
         self._at = self._end = 0  # the part of the chunk that is not used up
@@ -91,27 +95,27 @@ class Reader:
         self._digest = hashlib.sha256()
         self._hashing = BackgroundJob()
         self._total = 0
-        self._folder = None  # of the last entry, as it stands in the archive
+        self._folder: Optional[bytes] = None  # of the last entry, as in the archive
         self._prefix = b""  # the same, clean and with its slash
 
     @property
-    def diff_id(self):
-        """sha256 of all that was read so far, as ``sha256:<hex>`` (str)."""
+    def diff_id(self) -> str:
+        """sha256 of everything that was read so far, as ``sha256:<hex>``."""
         self._hashing.wait()
         return "sha256:" + self._digest.hexdigest()
 
-    def end_threads(self):
-        """End the threads that decompress and hash, for a while: the next pieces that are worth one start others."""
+    def end_threads(self) -> None:
+        """End the threads that decompress and hash. The next large pieces start others."""
         self._hashing.close()
         if self._end_thread is not None:
             self._end_thread()
 
-    def close(self):
+    def close(self) -> None:
         """End the thread that hashes."""
         self._hashing.close()
 
-    def entries(self):
-        """Generate an :class:`Entry` for each member; what its body was not read for is skipped.
+    def entries(self) -> Iterator[Entry]:
+        """Generate each member. The rest of its body that was not read is skipped.
 
         The stream is read to its end, so that the digest is of all of it. An archive may end after any entry, with
         or without blocks of zeros and the padding of the last entry, as for Go's ``archive/tar``: see
@@ -121,7 +125,8 @@ class Reader:
         :raises BreakoutError: the ``..`` in an entry's name leads out of the archive's root.
         :raises ArchiveError: a type that can't be unpacked, an id or a name that no file can have.
         """
-        extended, long_name, long_link = _NO_RECORDS, None, None
+        extended: Sequence[Tuple[bytes, bytes]] = _NO_RECORDS
+        long_name = long_link = None
         while True:
             header = self._next_header()
             if header is None:
@@ -144,7 +149,7 @@ class Reader:
             raise CorruptArchive("the archive ends with an extended header whose entry is missing")
         self._finish()
 
-    def copy(self, descriptor, count):
+    def copy(self, descriptor: int, count: int) -> None:
         """Write the next ``count`` bytes of the current body to a descriptor, from its offset on.
 
         :raises CorruptArchive: the stream ends before.
@@ -159,11 +164,11 @@ class Reader:
             self._at = at + done
             count -= done
 
-    def claim(self, count):
+    def claim(self, count: int) -> int | None:
         """Count the next ``count`` bytes of the current body as read if all are in memory.
 
-        :returns: their offset in :attr:`memory` (int), which is theirs until :attr:`before_reuse` is called for it; or
-            None, and nothing is read.
+        :returns: their offset in :attr:`memory`, where they stay until :attr:`before_reuse` is called for it; or None,
+            and nothing is read.
         """
         at = self._at
         if self._end - at < count:
@@ -172,8 +177,8 @@ class Reader:
         self._at = at + count
         return self._start + at if count else self._start
 
-    def _take(self, count):
-        """The next ``count`` bytes (bytes), for headers and maps only."""
+    def _take(self, count: int) -> bytes:
+        """The next ``count`` bytes, for headers and maps only."""
         parts = []
         while count:
             if self._at == self._end:
@@ -184,14 +189,14 @@ class Reader:
             count -= len(part)
         return b"".join(parts)
 
-    def _take_of_body(self, count):
+    def _take_of_body(self, count: int) -> bytes:
         if count > self._left:
             raise CorruptArchive("a sparse map is cut short")
         self._left -= count
         return self._take(count)
 
-    def _skip_rest(self):
-        """Skip what was not read of the current body."""
+    def _skip_rest(self) -> None:
+        """Skip the rest of the current body."""
         count = self._left
         while count:
             if self._at == self._end and not self._read():
@@ -203,8 +208,8 @@ class Reader:
             count -= part
         self._left = 0
 
-    def _fill(self, need):
-        """Read on until ``need`` bytes (up to a block) are there.
+    def _fill(self, need: int) -> None:
+        """Read on until ``need`` bytes (up to a block) are in memory.
 
         :raises CorruptArchive: the stream ends before.
         """
@@ -212,13 +217,13 @@ class Reader:
             if not self._read():
                 raise self._cut_short()
 
-    def _cut_short(self):
+    def _cut_short(self) -> CorruptArchive:
         return CorruptArchive(
             "the archive is cut short after %d bytes" % self._total, remedy="Fetch it again and compare its size"
         )
 
-    def _read(self):
-        """Read once, behind what is not used up; returns the number of bytes, 0 at the end of the stream."""
+    def _read(self) -> int:
+        """Read once, after the unused bytes; returns the number of bytes, 0 at the end of the stream."""
         if CHUNK - self._end < _ROOM:
             self._turn()
         try:
@@ -234,8 +239,8 @@ class Reader:
                 self._progress(self._total)
         return count
 
-    def _turn(self):
-        """Go on in the next chunk, with what is not used up of this one."""
+    def _turn(self) -> None:
+        """Go on in the next chunk, with the unused bytes of this one."""
         rest = self._view[self._at : self._end]
         self._start = (self._start + CHUNK) % len(self.memory)
         if self.before_reuse is not None:
@@ -244,7 +249,7 @@ class Reader:
         self._at, self._end = 0, len(rest)
         self._view[: self._end] = rest
 
-    def _hash(self, part):
+    def _hash(self, part: memoryview) -> None:
         """Add a part of the current chunk to the digest. Afterwards all others are hashed."""
         self._hashing.wait()
         if len(part) < _WORTH_A_THREAD:
@@ -252,7 +257,7 @@ class Reader:
         else:
             self._hashing.start(self._digest.update, part)
 
-    def _next_header(self):
+    def _next_header(self) -> headers.Header | None:
         """The header after the current body, or None at the end of the archive."""
         if self._left:
             self._skip_rest()
@@ -274,14 +279,14 @@ class Reader:
         self._expect_body(header.kind, header.size)
         return header
 
-    def _expect_body(self, kind, size):
+    def _expect_body(self, kind: bytes, size: int) -> None:
         if kind in headers.BODILESS or not size:
             self._left = 0
         else:
             self._padding = -size % BLOCK
             self._left = size + self._padding
 
-    def _not_a_header(self):
+    def _not_a_header(self) -> CorruptArchive:
         at = self._total - (self._end - self._at)
         if not at:
             return CorruptArchive(
@@ -293,21 +298,21 @@ class Reader:
             remedy="Fetch it again and compare its size",
         )
 
-    def _expect_end(self):
-        """After one block of zeros comes another one, or nothing."""
+    def _expect_end(self) -> None:
+        """Check that after one block of zeros there is another one, or nothing."""
         while self._end - self._at < BLOCK:
             if not self._read():
                 return
         if self._view[self._at : self._at + BLOCK] != headers.ZERO_BLOCK:
-            raise CorruptArchive("a block of zeros stands in the middle of the archive")
+            raise CorruptArchive("there is a block of zeros in the middle of the archive")
 
-    def _finish(self):
-        """Read what follows the archive."""
+    def _finish(self) -> None:
+        """Read the bytes that follow the archive."""
         while self._read():
             self._at = self._end
 
-    def _extension(self, header):
-        """The body of an extended header (bytes)."""
+    def _extension(self, header: headers.Header) -> bytes:
+        """The body of an extended header."""
         if header.size > pax.MAX_LENGTH:
             raise CorruptArchive(
                 "an extended header of %d bytes is longer than the %d that are read" % (header.size, pax.MAX_LENGTH),
@@ -317,8 +322,8 @@ class Reader:
         self._left -= header.size
         return body
 
-    def _clean(self, name):
-        """:func:`clean`, quicker for a name in the same folder as the one before."""
+    def _clean(self, name: bytes) -> bytes:
+        """:func:`clean`, faster for a name in the same directory as the previous one."""
         folder, _slash, base = name.rpartition(b"/")
         is_plain = base[:1] not in _NEEDS_CLEANING and len(base) < _SHORT
         if is_plain and folder == self._folder:
@@ -330,7 +335,7 @@ class Reader:
             self._folder = None
         return cleaned
 
-    def _plain_entry(self, header):
+    def _plain_entry(self, header: headers.Header) -> Entry:
         kind, name, link, mode, uid, gid, size, seconds, device, atime = header
         if kind == headers.OLD_REGULAR:
             kind = headers.DIRECTORY if name[-1:] == b"/" else headers.REGULAR  # V7 has no type for directories
@@ -343,14 +348,21 @@ class Reader:
         path = self._clean(name)
         return _new(Entry, (kind, path, mode & 0o7777, uid, gid, size, mtime, atime, link, device, (), None))
 
-    def _extended_entry(self, header, records, long_name, long_link):
-        """The entry that a header and the extended ones before it make together."""
+    def _extended_entry(
+        self,
+        header: headers.Header,
+        records: Sequence[tuple[bytes, bytes]],
+        long_name: bytes | None,
+        long_link: bytes | None,
+    ) -> Entry:
+        """The entry of a header and the extended ones before it."""
         known = {keyword: value for keyword, value in dict(records).items() if value}  # an empty value takes one back
         name = known.get(b"path", header.name)
         if b"size" in known:
             header = header._replace(size=pax.integer(known[b"size"], "the size"))
             self._expect_body(header.kind, header.size)
-        pieces, size = None, header.size
+        pieces: Optional[List[Tuple[int, int]]] = None
+        size = header.size
         if header.kind == headers.GNU_SPARSE:
             pieces, size = self._old_sparse(size)
         elif header.kind in (headers.REGULAR, headers.OLD_REGULAR):
@@ -371,15 +383,17 @@ class Reader:
             size=size, mtime=mtime, atime=max(atime, mtime), xattrs=pax.xattrs(records), pieces=pieces
         )
 
-    def _old_sparse(self, stored):
-        """(map, size) of an old GNU sparse file, whose map stands between the header and the data."""
+    def _old_sparse(self, stored: int) -> tuple[list[tuple[int, int]], int]:
+        """Map and size of an old GNU sparse file, whose map is between the header and the data."""
         block = bytes(self._view[self._at - BLOCK : self._at])
         pieces, size = sparse.from_old_header(block, self._take)
         sparse.check(pieces, stored, size)
         return pieces, size
 
-    def _pax_sparse(self, records, known, stored):
-        """(map, size) of a pax sparse file, or (None, stored) where the entry is none."""
+    def _pax_sparse(
+        self, records: Sequence[tuple[bytes, bytes]], known: dict[bytes, bytes], stored: int
+    ) -> tuple[list[tuple[int, int]] | None, int]:
+        """Map and size of a pax sparse file; None and ``stored`` if the entry is not one."""
         if sparse.MAJOR in known:
             version = known[sparse.MAJOR], known.get(sparse.MINOR, b"0")
             if version != (b"1", b"0"):
@@ -387,9 +401,10 @@ class Reader:
             pieces, read = sparse.from_body(self._take_of_body)
             stored -= read
         else:
-            pieces = sparse.from_records(records)
-            if pieces is None:
+            found = sparse.from_records(records)
+            if found is None:
                 return None, stored
+            pieces = found
         size = pax.integer(known.get(sparse.REAL_SIZE, known.get(sparse.SIZE, b"")), "the size of a sparse file")
         sparse.check(pieces, stored, size)
         return pieces, size
@@ -408,8 +423,8 @@ _KNOWN = frozenset(
 )
 
 
-def clean(name):
-    """An entry's name as a relative path (bytes) without empty, ``.`` and ``..`` components; ``b""`` is the root.
+def clean(name: bytes) -> bytes:
+    """An entry's name as a relative path without empty, ``.`` and ``..`` components; ``b""`` is the root.
 
     As Go's path.Clean, ``..`` is taken as text, and at the start of an absolute name it means the root.
 
@@ -419,9 +434,9 @@ def clean(name):
     is_absolute = name[:1] == b"/"
     if name[-1:] == b"/":
         name = name[:-1]
-    # Most names need no more than this look at them.
+    # Nearly all names are clean.
     if name[:1] in b"/." or b"//" in name or b"/." in name or name[-1:] == b"/":
-        parts = []
+        parts: List[bytes] = []
         for part in name.split(b"/"):
             if part == b"..":
                 if not parts and not is_absolute:
@@ -435,7 +450,7 @@ def clean(name):
     return name
 
 
-def _unhandled(kind, name):
+def _unhandled(kind: bytes, name: bytes) -> ArchiveError:
     return ArchiveError(
         "unhandled tar header type %r" % kind.decode("latin-1"),
         path=name,
@@ -443,5 +458,5 @@ def _unhandled(kind, name):
     )
 
 
-def _bad_owner(uid, gid, name):
+def _bad_owner(uid: int, gid: int, name: bytes) -> ArchiveError:
     return ArchiveError("no file can belong to uid %d, gid %d" % (uid, gid), path=name)

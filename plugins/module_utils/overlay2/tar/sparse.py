@@ -1,19 +1,23 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where the data of a sparse file goes: the old GNU format and pax 0.0, 0.1, 1.0 (tar manual, "Sparse Formats")."""
+"""Where the data of sparse files goes: the old GNU format and pax 0.0, 0.1, 1.0 (tar manual, "Sparse Formats")."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, List
 
 from ..errors import CorruptArchive
 from . import pax
 from .headers import BLOCK, MAX_SIZE, number
 
-#: Longest map that is read, in bytes as it stands in the archive (as in Go's ``archive/tar``). It is held in memory.
+if TYPE_CHECKING:
+    from typing import Callable, Iterable
+
+#: Longest map that is read, in bytes of the archive (as in Go's ``archive/tar``). It is held in memory.
 MAX_MAP = 1 << 20
 
-#: Keywords of pax sparse files that make an entry a sparse one, or tell its name and size.
+#: Keywords of pax sparse files: what makes an entry a sparse one, its name and its size.
 MAJOR = b"GNU.sparse.major"
 MINOR = b"GNU.sparse.minor"
 NAME = b"GNU.sparse.name"
@@ -35,11 +39,10 @@ _MORE_EXTENDED = 504
 _DECIMAL = re.compile(rb"0*[0-9]{1,19}")
 
 
-def from_old_header(block, take):
-    """(map, size) of an old GNU sparse header.
+def from_old_header(block: bytes, take: Callable[[int], bytes]) -> tuple[list[tuple[int, int]], int]:
+    """Map and size of an old GNU sparse header.
 
-    :param block: the header block (bytes).
-    :param take: called with a number of bytes, gives the next ones of the stream.
+    :param take: called with a number of bytes, returns the next ones of the stream.
     :returns: the map as a list of (offset, length), and the file's size in bytes.
     :raises CorruptArchive: the map is malformed or too long.
     """
@@ -55,7 +58,7 @@ def from_old_header(block, take):
     return pairs, number(block[_OLD_SIZE : _OLD_SIZE + 12])
 
 
-def _old_pairs(block, at, count):
+def _old_pairs(block: bytes, at: int, count: int) -> list[tuple[int, int]]:
     pairs = []
     for start in range(at, at + 24 * count, 24):
         if not block[start]:  # an unused pair ends the list
@@ -64,13 +67,13 @@ def _old_pairs(block, at, count):
     return pairs
 
 
-def from_records(records):
-    """The map of a pax 0.0 or 0.1 sparse file as a list of (offset, length), or None where the records have none.
+def from_records(records: Iterable[tuple[bytes, bytes]]) -> list[tuple[int, int]] | None:
+    """The map of a pax 0.0 or 0.1 sparse file as a list of (offset, length), or None if the records do not have one.
 
     :param records: all keywords and values in order; those of 0.0 repeat.
     :raises CorruptArchive: it is malformed.
     """
-    flat = []
+    flat: List[bytes] = []
     count = None
     for keyword, value in records:
         if keyword == MAP:
@@ -85,21 +88,21 @@ def from_records(records):
     return _paired(flat, count) if flat or count is not None else None
 
 
-def _paired(flat, count):
+def _paired(flat: list[bytes], count: int | None) -> list[tuple[int, int]]:
     values = [pax.integer(value, "a sparse map") for value in flat]
     if len(values) % 2 or (count is not None and count * 2 != len(values)):
         raise CorruptArchive("a sparse map does not have the number of pieces it announces")
     return list(zip(values[::2], values[1::2]))
 
 
-def from_body(take):
-    """(map, bytes read) of a pax 1.0 sparse file, whose body starts with its map in decimal lines.
+def from_body(take: Callable[[int], bytes]) -> tuple[list[tuple[int, int]], int]:
+    """Map, and bytes read, of a pax 1.0 sparse file, whose body starts with its map in decimal lines.
 
     :raises CorruptArchive: it is malformed or too long.
     """
     text, read = b"", 0
     wanted = None
-    lines = []
+    lines: List[bytes] = []
     while wanted is None or len(lines) < wanted:
         if read >= MAX_MAP:
             raise _too_long()
@@ -115,14 +118,14 @@ def from_body(take):
     return list(zip(values[::2], values[1::2])), read
 
 
-def _decimal(line):
+def _decimal(line: bytes) -> int:
     if not _DECIMAL.fullmatch(line):
         raise CorruptArchive("a sparse map has a line that is not a number")
     return int(line.lstrip(b"0") or b"0")
 
 
-def check(pairs, stored, size):
-    """Refuse a map whose pieces overlap, go backwards, leave the file, or do not add up to what is stored.
+def check(pairs: Iterable[tuple[int, int]], stored: int, size: int) -> None:
+    """Refuse a map whose pieces overlap, go backwards, leave the file, or do not add up to the stored data.
 
     :param stored: bytes of data in the archive.
     :param size: the file's size in bytes.
@@ -140,5 +143,5 @@ def check(pairs, stored, size):
         raise CorruptArchive("a sparse map asks for %d bytes where the archive has %d" % (total, stored))
 
 
-def _too_long():
+def _too_long() -> CorruptArchive:
     return CorruptArchive("a sparse map is longer than %d bytes" % MAX_MAP)

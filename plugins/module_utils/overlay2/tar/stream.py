@@ -1,45 +1,50 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Chunks that a generator makes, as a file to read from."""
+"""The chunks of a generator as a file to read from."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Iterator
 
 
 class TarStream(io.RawIOBase):
-    """A readable binary file over an iterator of bytes. What goes wrong in the iterator is raised by the reads.
+    """A readable binary file over an iterator. Errors of the iterator are raised by the reads.
 
-    :param chunks: the iterator; if it is a generator, closing the file closes it.
+    :param chunks: if this is a generator, closing the file closes it.
     :param on_close: called once, when the file is closed or the iterator has ended or failed.
     """
 
-    def __init__(self, chunks, on_close=None):
-        self._chunks = iter(chunks)
+    def __init__(self, chunks: Iterable[bytes], on_close: Callable[[], None] | None = None) -> None:
+        self._chunks: Iterator[bytes] = iter(chunks)
         self._on_close = on_close
         self._rest = memoryview(b"")
 
-    def readable(self):
-        """True: this is a file to read from."""
+    def readable(self) -> bool:
+        """Return True: this is a file to read from."""
         return True
 
-    def read(self, size=-1):
-        """Up to ``size`` bytes, as a raw file gives them: at least one unless the stream has ended. All by default."""
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to ``size`` bytes, as from a raw file: at least one unless the stream has ended. All by default."""
         if size is None or size < 0:
             return self.readall()
         part = self._part(size)
-        # A chunk that is wanted whole is handed on as it is.
-        return part.obj if part.nbytes == len(part.obj) else bytes(part)
+        whole = part.obj  # a chunk that is wanted whole is not copied
+        return whole if isinstance(whole, bytes) and part.nbytes == len(whole) else bytes(part)
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: Any) -> int:
         """Fill ``buffer`` as far as the current chunk goes; returns the number of bytes, 0 at the end."""
         view = memoryview(buffer).cast("B")
         part = self._part(len(view))
         view[: len(part)] = part
         return len(part)
 
-    def _part(self, size):
-        self._checkClosed()
+    def _part(self, size: int) -> memoryview:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
         while not self._rest and size:
             try:
                 chunk = next(self._chunks, None)
@@ -53,14 +58,14 @@ class TarStream(io.RawIOBase):
         part, self._rest = self._rest[:size], self._rest[size:]
         return part
 
-    def close(self):
-        """End the iterator and release what the stream was made from. Closing twice is fine."""
+    def close(self) -> None:
+        """End the iterator and release the stream's source. It may be called twice."""
         if not self.closed:
             super().close()
             self._rest = memoryview(b"")
             self._end()
 
-    def _end(self):
+    def _end(self) -> None:
         chunks, self._chunks = self._chunks, iter(())
         done, self._on_close = self._on_close, None
         try:

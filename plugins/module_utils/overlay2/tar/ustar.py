@@ -21,8 +21,19 @@ _NAME_LENGTH = 100
 _PREFIX_LENGTH = 155
 
 
-def build(kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), prefix=b""):
-    """A ustar header block (bytes). What doesn't fit its field is cut or 0: an extended header then has it in full.
+def build(
+    kind: bytes,
+    name: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    link: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+    prefix: bytes = b"",
+) -> bytes:
+    """A ustar header block. A value that does not fit its field is cut or 0: an extended header then has it in full.
 
     :param name: at most 100 bytes of it are used.
     :param mtime: seconds since 1970.
@@ -39,7 +50,7 @@ def build(kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), pref
 
 
 @functools.lru_cache(maxsize=4096)
-def _build_owner(mode, uid, gid):
+def _build_owner(mode: int, uid: int, gid: int) -> bytes:
     return b"%07o\0%07o\0%07o\0" % (
         mode,
         uid if uid <= MAX_OCTAL_ID else 0,
@@ -48,7 +59,7 @@ def _build_owner(mode, uid, gid):
 
 
 @functools.lru_cache(maxsize=1024)
-def _build_tail(kind, link, device, prefix):
+def _build_tail(kind: bytes, link: bytes, device: tuple[int, int], prefix: bytes) -> tuple[bytes, int]:
     """All after the checksum, and what to add to the Adler-32 before it: its sum and the blanks, less Adler's one."""
     tail = b"%b%b%b%b%b" % (
         kind,
@@ -60,8 +71,8 @@ def _build_tail(kind, link, device, prefix):
     return tail, sum(tail) + 8 * 32 - 1
 
 
-def build_extended(name, size):
-    """The header block (bytes) of a pax extended header with ``size`` bytes of records."""
+def build_extended(name: bytes, size: int) -> bytes:
+    """The header block of a pax extended header with ``size`` bytes of records."""
     head = b"%b%b%011o\0%011o\0" % (
         ascii_only(name)[:_NAME_LENGTH].rstrip(b"/").ljust(_NAME_LENGTH, b"\0"),
         _build_owner(0, 0, 0),
@@ -72,13 +83,13 @@ def build_extended(name, size):
     return b"%b%06o\0 %b" % (head, sum(head) + sum(tail) + 8 * 32, tail)
 
 
-def ascii_only(name):
-    """``name`` less the bytes that are not ASCII, for fields that an extended header replaces."""
+def ascii_only(name: bytes) -> bytes:
+    """``name`` without the bytes that are not ASCII, for fields that an extended header replaces."""
     return name if name.isascii() else bytes(byte for byte in name if byte < 128)
 
 
-def split_name(name):
-    """(prefix, name) as ustar stores a long path, or None where it can't.
+def split_name(name: bytes) -> tuple[bytes, bytes] | None:
+    """Prefix and name as ustar stores a long path, or None if it can't.
 
     :param name: more than 100 bytes.
     """

@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, List
+
 from ..errors import Overlay2Error
 from . import headers, pax, ustar
 from .ustar import MAX_OCTAL_ID, MAX_OCTAL_SIZE
+
+if TYPE_CHECKING:
+    from typing import Mapping
 
 #: Longest name and link that a header has room for.
 _ROOM = 100
@@ -15,22 +20,34 @@ _SHOWN = 200
 
 
 class Writer:
-    """Collects the pieces of a stream until they are worth handing on."""
+    """Collects the pieces of a stream until there are enough to hand on."""
 
-    def __init__(self):
-        self._pieces = []
-        #: bytes that are waiting (int)
+    def __init__(self) -> None:
+        self._pieces: List[bytes] = []
+        #: bytes that are waiting
         self.size = 0
 
-    def entry(self, kind, name, mode, uid, gid, size, mtime, link=b"", device=(0, 0), xattrs=None):
+    def entry(
+        self,
+        kind: bytes,
+        name: bytes,
+        mode: int,
+        uid: int,
+        gid: int,
+        size: int,
+        mtime: int,
+        link: bytes = b"",
+        device: tuple[int, int] = (0, 0),
+        xattrs: Mapping[bytes, bytes] | None = None,
+    ) -> None:
         """Add the header of an entry, after an extended one where something does not fit.
 
-        :param name: path in the archive (bytes); a folder's ends with ``/``.
+        :param name: path in the archive; that of a directory ends with ``/``.
         :param size: bytes of the body, which :meth:`body` adds.
-        :param mtime: seconds since 1970 (int), negative before.
-        :param device: (major, minor).
-        :param xattrs: a dict of pax records (bytes), or None.
-        :raises Overlay2Error: the extended header would be longer than anybody reads.
+        :param mtime: seconds since 1970, negative before.
+        :param device: major and minor.
+        :param xattrs: pax records.
+        :raises Overlay2Error: the path or the extended header would be longer than :mod:`.reader` takes.
         """
         if (
             xattrs
@@ -49,33 +66,45 @@ class Writer:
         self._pieces.append(block)
         self.size += headers.BLOCK
 
-    def body(self, data):
-        """Add a whole body, with what fills its last block."""
+    def body(self, data: bytes) -> None:
+        """Add a whole body, and the padding of its last block."""
         self._pieces.append(data)
         self.size += len(data)
         self.pad(len(data))
 
-    def pad(self, size):
+    def pad(self, size: int) -> None:
         """Fill the last block of a body of ``size`` bytes."""
         rest = size % headers.BLOCK
         if rest:
             self._pieces.append(headers.ZERO_BLOCK[rest:])
             self.size += headers.BLOCK - rest
 
-    def end(self):
-        """Add what ends an archive."""
+    def end(self) -> None:
+        """Add the end mark of an archive."""
         self._pieces.append(headers.ZERO_BLOCK * 2)
         self.size += 2 * headers.BLOCK
 
-    def flush(self):
-        """What was added since the last time (bytes)."""
+    def flush(self) -> bytes:
+        """Everything that was added since the last call."""
         data = b"".join(self._pieces)
         self._pieces.clear()
         self.size = 0
         return data
 
-    def _extended(self, kind, name, mode, uid, gid, size, mtime, link, device, xattrs):
-        """The header (bytes) of an entry that may need more than a ustar header; what it needs is added."""
+    def _extended(
+        self,
+        kind: bytes,
+        name: bytes,
+        mode: int,
+        uid: int,
+        gid: int,
+        size: int,
+        mtime: int,
+        link: bytes,
+        device: tuple[int, int],
+        xattrs: Mapping[bytes, bytes] | None,
+    ) -> bytes:
+        """The header of an entry that may need an extended one, which is added."""
         split = ustar.split_name(name) if len(name) > _ROOM and name.isascii() else None
         records = dict(xattrs or ())
         if not split and (len(name) > _ROOM or not name.isascii()):
@@ -86,7 +115,7 @@ class Writer:
                                       (b"size", size, MAX_OCTAL_SIZE), (b"mtime", mtime, MAX_OCTAL_SIZE)):  # fmt: skip
             if not 0 <= value <= limit:
                 records[keyword] = b"%d" % value
-        if not records:
+        if not records and split:
             prefix, short = split
             return ustar.build(kind, short, mode, uid, gid, size, mtime, link, device, prefix)
         if split:
@@ -95,7 +124,7 @@ class Writer:
         short, link = ustar.ascii_only(name), ustar.ascii_only(link)
         return ustar.build(kind, short, mode, uid, gid, size, mtime, link, device)
 
-    def _add_records(self, name, records):
+    def _add_records(self, name: bytes, records: Mapping[bytes, bytes]) -> None:
         data = pax.build(records)
         if len(data) > pax.MAX_LENGTH or len(name) > headers.MAX_PATH:
             raise Overlay2Error("its path or its attributes are too long for an archive", path=name[:_SHOWN] + b"...")

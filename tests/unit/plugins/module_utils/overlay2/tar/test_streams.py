@@ -205,7 +205,7 @@ def test_the_program_ends_with_the_context(monkeypatch):
     monkeypatch.setattr(zstd, "module", None)
     with decompressed(io.BytesIO(squeeze("zstd"))) as plain:
         assert plain.readinto(bytearray(10))
-        process = plain._program._process
+        process = plain._program
     assert process.returncode is not None
 
     started = []
@@ -213,7 +213,7 @@ def test_the_program_ends_with_the_context(monkeypatch):
     def fail_while_writing():
         with compressed(io.BytesIO(), "zstd") as writer:
             writer.write(b"x")
-            started.append(writer._compressor._program._process)
+            started.append(writer._compressor._program)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
