@@ -72,11 +72,10 @@ class MergeWhiteouts:
         finally:
             os.close(folder)
 
-    def _prune(self, dir_fd: int) -> list[bytes]:
+    def _prune(self, dir_fd: int) -> list[str]:
         """Remove from a directory what this archive has not put there; returns names of directories to look into."""
         with self._upper_of(dir_fd) as upper:
-            names = map(os.fsencode, os.listdir(dir_fd))
-            return [name for name in names if self._prune_one(dir_fd, upper, name)]
+            return [name for name in os.listdir(dir_fd) if self._prune_one(dir_fd, upper, os.fsencode(name))]
 
     def _prune_one(self, dir_fd: int, upper: Optional[int], name: bytes) -> bool:
         """Remove a name unless this archive has put it there; returns True if a directory is left to look into."""
