@@ -180,7 +180,7 @@ def perform(layer: str | None, planned: MountPlan, features: Features) -> None:
         if planned.method == FSCONFIG:
             _by_mount_api(planned, features)
         elif planned.method == RELATIVE:
-            mount.in_folder(planned.home, lambda: _classic(planned))
+            mount.in_directory(planned.home, lambda: _classic(planned))
         else:
             _classic(planned)
     except OSError as error:
@@ -248,7 +248,7 @@ def _by_mount_api(planned: MountPlan, features: Features) -> None:
                 mount.set_option(context, key, value)
             mount.attach(context, os.path.basename(planned.target))
 
-    mount.in_folder(directory, configure)
+    mount.in_directory(directory, configure)
 
 
 def _options(planned: MountPlan, features: Features, name: Callable[[str], str]) -> Iterator[tuple[str, str | None]]:

@@ -75,7 +75,7 @@ def _add_file(hashed: hashlib._Hash, name: str, size: int, root: int) -> None:
 def _open(root: int, path: str) -> int:
     """Returns a descriptor of a layer's file. Links do not lead out of the layer; pipes and devices do not block."""
     folder, _slash, name = path.rpartition("/")
-    parent = beneath.open_folder(root, os.fsencode(folder))
+    parent = beneath.open_directory(root, os.fsencode(folder))
     try:
         return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
     finally:

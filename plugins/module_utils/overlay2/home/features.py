@@ -263,7 +263,7 @@ def has_lowerdir_plus(directory: str) -> bool:
             mount.set_option(context, "lowerdir+", ".")  # the directory's path may be longer than the call takes
 
     try:
-        mount.in_folder(directory, configure)
+        mount.in_directory(directory, configure)
     except OSError:
         return False
     return True
@@ -323,7 +323,7 @@ def _mount_trial(root: str, lowers: tuple[str, ...], upper: str, userxattr: bool
         prefix = ("volatile," if volatile else "") + ("userxattr," if userxattr else "")
         data = overlayfs.data(lowers, upper, "work", prefix)
         # Relative names: the path of a home may be too long for a page of mount data that names it four times.
-        mount.in_folder(root, lambda: mount.mount("overlay", "merged", "overlay", 0, data))
+        mount.in_directory(root, lambda: mount.mount("overlay", "merged", "overlay", 0, data))
 
     if kernel.release() >= _VOLATILE_SINCE:
         try:

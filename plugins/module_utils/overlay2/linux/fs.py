@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the kernel says about a file system or a path: statfs(2), statx(2), getdents64(2), renameat2(2), syncfs(2)."""
+"""File systems, paths and directory entries: statfs(2), statx(2), getdents64(2), renameat2(2), syncfs(2)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import ctypes
 import os
 import struct
 import sys
+from typing import TYPE_CHECKING
 
 from .libc import AT_FDCWD, AT_SYMLINK_NOFOLLOW, call, libc, prepared, syscall
+
+if TYPE_CHECKING:
+    import contextlib
 
 #: Names of file system magics as Docker prints them (include/uapi/linux/magic.h and each file system's own header).
 MAGIC_NAMES = {
@@ -27,7 +31,7 @@ OVERLAYFS_MAGIC = 0x794C7630
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 OPEN_DIRECTORY_NOFOLLOW = OPEN_DIRECTORY | os.O_NOFOLLOW
 
-#: What Docker prints for a magic it does not know.
+#: Docker's name of a file system that it does not know.
 UNKNOWN_FS = "<unknown>"
 
 #: include/uapi/linux/stat.h
@@ -50,7 +54,7 @@ _SYS_GETDENTS64 = {"x86_64": 217, "i686": 220, "ppc64le": 202, "s390x": 220, "ar
 
 libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
-#: Part of every mount and unmount.
+#: Prepared, because every mount and unmount calls it.
 _statx = prepared(_SYS_STATX, ctypes.c_long, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_char_p)
 
 #: ``struct statfs`` starts with f_type: a long on most architectures, an unsigned int on s390x.
@@ -69,56 +73,57 @@ _DIRENT = struct.Struct("=QqHB")
 DT_UNKNOWN = 0
 
 
-def magic(path):
-    """The file system magic at ``path`` (int), by statfs(2).
+def magic(path: str) -> int:
+    """statfs(2): returns the file system magic at ``path``.
 
-    :raises OSError: the path can't be reached.
+    :raises OSError: the path cannot be reached.
     """
     buffer = ctypes.create_string_buffer(512)
     call(libc.statfs, os.fsencode(path), buffer, path=path)
-    return _F_TYPE.unpack_from(buffer)[0] & 0xFFFFFFFF
+    value: int = _F_TYPE.unpack_from(buffer)[0]
+    return value & 0xFFFFFFFF
 
 
-def fs_name(path):
-    """Docker's name of the file system at ``path`` (str), ``"<unknown>"`` for one it has no name for.
+def fs_name(path: str) -> str:
+    """Returns Docker's name of the file system at ``path``; :data:`UNKNOWN_FS` if it has none.
 
-    :raises OSError: the path can't be reached.
+    :raises OSError: the path cannot be reached.
     """
     return MAGIC_NAMES.get(magic(path), UNKNOWN_FS)
 
 
-def open_on(stack, path):
-    """A descriptor (int) of the folder at ``path`` that ``stack`` (contextlib.ExitStack) closes.
+def open_on(stack: contextlib.ExitStack, path: str) -> int:
+    """Opens the directory at ``path`` and returns its descriptor, which ``stack`` closes.
 
-    :raises OSError: it can't be opened.
+    :raises OSError: it cannot be opened.
     """
     descriptor = os.open(path, OPEN_DIRECTORY)
     stack.callback(os.close, descriptor)
     return descriptor
 
 
-def write_all(descriptor, content):
-    """Write all of ``content`` (bytes), which write(2) may take in parts.
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
+    """Writes all of ``content``, which write(2) may take in parts.
 
-    :raises OSError: it can't all be written.
+    :raises OSError: not all of it can be written.
     """
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
 
 
-def is_read_only(path):
-    """Whether the mount at ``path`` lets nobody write (bool), by statvfs(3).
+def is_read_only(path: str) -> bool:
+    """True if the mount at ``path`` is read-only, by statvfs(3).
 
-    :raises OSError: the path can't be reached.
+    :raises OSError: the path cannot be reached.
     """
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
-def is_mount_point(path):
-    """Whether something is mounted exactly at ``path`` (bool), or None where the kernel can't say (before Linux 5.8).
+def is_mount_point(path: str) -> bool | None:
+    """True if a file system is mounted exactly at ``path``; None if the kernel does not report it (before Linux 5.8).
 
-    :raises OSError: other than that the path is missing, which is False.
+    :raises OSError: the path cannot be reached. One that is missing is not a mount point.
     """
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     try:
@@ -131,26 +136,27 @@ def is_mount_point(path):
     return bool(_STATX_ATTRIBUTES.unpack_from(buffer, 8)[0] & STATX_ATTR_MOUNT_ROOT)
 
 
-def device(path):
-    """Device number (int) of the file system that ``path`` is on, without asking a server for it.
+def device(path: str) -> int:
+    """Returns the device number of the file system of ``path``, without asking a server for it.
 
     Unlike stat(2) it does not hang on a network file system whose server is gone.
 
-    :raises OSError: the path can't be reached.
+    :raises OSError: the path cannot be reached.
     """
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     _statx(AT_FDCWD, os.fsencode(path), AT_STATX_DONT_SYNC, 0, buffer, path=path)
     return os.makedev(*_STATX_DEVICE.unpack_from(buffer, _STATX_DEVICE_OFFSET))
 
 
-def entry_types(descriptor):
-    """The d_type of the first directory entries (list of int, ``.`` and ``..`` among them), by getdents64(2).
+def entry_types(descriptor: int) -> list[int]:
+    """getdents64(2): returns the d_type of the first entries of a directory, ``.`` and ``..`` included.
 
     :param descriptor: an open directory at its start.
     """
     buffer = ctypes.create_string_buffer(4096)
     length = syscall(_SYS_GETDENTS64, descriptor, buffer, len(buffer))
-    types, offset = [], 0
+    types: list[int] = []
+    offset = 0
     while offset < length:
         _ino, _off, record_length, d_type = _DIRENT.unpack_from(buffer, offset)
         types.append(d_type)
@@ -158,26 +164,26 @@ def entry_types(descriptor):
     return types
 
 
-def rename(source, target, flags=0, source_fd=AT_FDCWD, target_fd=AT_FDCWD):
+def rename(source: str, target: str, flags: int = 0, source_fd: int = AT_FDCWD, target_fd: int = AT_FDCWD) -> None:
     """renameat2(2).
 
     :param flags: ``RENAME_NOREPLACE``, ``RENAME_EXCHANGE`` or 0.
-    :raises OSError: ``EINVAL`` where the file system can't do what the flags ask.
+    :raises OSError: ``EINVAL`` if the file system does not support the flags.
     """
     syscall(_SYS_RENAMEAT2, source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags, path=target)
 
 
-def start_writing(descriptor):
-    """sync_file_range(2): have the kernel begin to write a file's data to disk, without waiting for it.
+def start_writing(descriptor: int) -> None:
+    """sync_file_range(2): starts to write a file's data to disk without waiting for it.
 
-    :raises OSError: as that call.
+    :raises OSError: the kernel refused.
     """
     call(libc.sync_file_range, descriptor, 0, 0, SYNC_FILE_RANGE_WRITE)
 
 
-def syncfs(descriptor):
-    """syncfs(2): write all that the file system of ``descriptor`` holds in memory to disk.
+def syncfs(descriptor: int) -> None:
+    """syncfs(2): writes everything that the file system of ``descriptor`` holds in memory to disk.
 
-    :raises OSError: ``EIO``, ``ENOSPC`` or ``EDQUOT`` where writing back failed.
+    :raises OSError: ``EIO``, ``ENOSPC`` or ``EDQUOT`` if that failed.
     """
     call(libc.syncfs, descriptor)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Project id of a file or folder, and whether what is created below inherits it: FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR.
+"""Project id of a file or directory, and whether new files inherit it: FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR.
 
-Sources: ``struct fsxattr``, ``FS_XFLAG_*`` and the two requests in the kernel's include/uapi/linux/fs.h; how a request
-is composed in include/uapi/asm-generic/ioctl.h and, for machines that differ, in arch/*/include/uapi/asm/ioctl.h.
+Sources: ``struct fsxattr``, ``FS_XFLAG_*`` and the two requests in the kernel's include/uapi/linux/fs.h; the layout of
+a request in include/uapi/asm-generic/ioctl.h and, for machines that differ, in arch/*/include/uapi/asm/ioctl.h.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import struct
 from typing import NamedTuple
 
-#: ``FS_XFLAG_PROJINHERIT``: what is created in the folder gets its project id, and folders this flag too.
+#: ``FS_XFLAG_PROJINHERIT``: new files in the directory get its project id, and new directories this flag too.
 PROJINHERIT = 0x200
 
 #: u32 xflags, extsize, nextents, projid, cowextsize; 8 bytes of padding. 28 bytes in all.
@@ -21,7 +21,7 @@ _FSXATTR = struct.Struct("=5I8x")
 
 
 class Attributes(NamedTuple):
-    """``struct fsxattr``; all numbers are int."""
+    """``struct fsxattr``."""
 
     #: ``FS_XFLAG_*`` bits
     flags: int
@@ -34,20 +34,19 @@ class Attributes(NamedTuple):
     cow_extent_size: int
 
     @property
-    def inherited(self):
-        """Whether what is created below gets the project id too (bool)."""
+    def inherited(self) -> bool:
+        """True if new files below get the project id too."""
         return bool(self.flags & PROJINHERIT)
 
 
-def ioctl_codes(machine):
-    """The codes of FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR on a machine.
+def ioctl_codes(machine: str) -> tuple[int, int]:
+    """Returns the codes of FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR on a machine.
 
     ``_IOR('X', 31, struct fsxattr)`` and ``_IOW('X', 32, struct fsxattr)``: direction, size, letter and number from the
     highest bits down. Most machines have 2 bits of direction over 14 of size; powerpc, mips, sparc and alpha
     have 3 over 13 and other values; parisc exchanges the two values.
 
-    :param machine: as uname(2) names it (str).
-    :returns: (get, set), ints.
+    :param machine: its name as in uname(2).
     """
     read, write, shift = 2, 1, 30
     if machine.startswith(("ppc", "mips", "sparc", "alpha")):
@@ -61,33 +60,32 @@ def ioctl_codes(machine):
 FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR = ioctl_codes(os.uname().machine)
 
 
-def get(descriptor):
-    """Read the attributes of an open file or folder (not one opened with ``O_PATH``).
+def get(descriptor: int) -> Attributes:
+    """Returns the attributes of an open file or directory (not one opened with ``O_PATH``).
 
-    :returns: :class:`Attributes`.
-    :raises OSError: ``ENOTTY`` or ``EOPNOTSUPP`` where the file system has none.
+    :raises OSError: ``ENOTTY`` or ``EOPNOTSUPP`` if the file system has none.
     """
     return Attributes(*_FSXATTR.unpack(fcntl.ioctl(descriptor, FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))))
 
 
-def put(descriptor, attributes):
-    """Write the attributes of an open file or folder.
+def put(descriptor: int, attributes: Attributes) -> None:
+    """Writes the attributes of an open file or directory.
 
-    :param attributes: :class:`Attributes` as :func:`get` returned them, changed with ``_replace``: all are written.
-    :raises OSError: ``EPERM`` without ownership or in a user namespace; ``EOPNOTSUPP``, ``EINVAL``, ``ENOTTY`` where
-        the file system can't.
+    :param attributes: from :func:`get`, changed with ``_replace``, because all are written.
+    :raises OSError: ``EPERM`` without ownership or in a user namespace; ``EOPNOTSUPP``, ``EINVAL`` or ``ENOTTY`` if the
+        file system does not support them.
     """
     fcntl.ioctl(descriptor, FS_IOC_FSSETXATTR, _FSXATTR.pack(*attributes))
 
 
-def set_project(descriptor, project_id, inherited=True):
-    """Give an open file or folder a project id, all its other attributes staying as they are.
+def set_project(descriptor: int, project_id: int, inherited: bool = True) -> Attributes:
+    """Gives an open file or directory a project id and leaves its other attributes unchanged.
 
-    What is in a folder already keeps its own id: only what is created later inherits.
+    Files that exist in a directory keep their ids; only new ones inherit.
 
-    :param project_id: int, 0 to 2**32 - 2.
-    :param inherited: whether what is created below gets the id too.
-    :returns: the :class:`Attributes` before, for :func:`put` to go back to.
+    :param project_id: 0 to 2**32 - 2.
+    :param inherited: new files below get the id too.
+    :returns: the attributes before, for :func:`put` to restore them.
     :raises OSError: as :func:`get` and :func:`put`.
     """
     before = get(descriptor)

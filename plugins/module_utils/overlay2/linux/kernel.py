@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Facts about the running kernel and this process: release, boot id, user and mount namespace."""
+"""The running kernel and this process: release, boot id, user and mount namespace."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _CAP_SYS_ADMIN = 21
 _FULL_MAP = ["0", "0", "4294967295"]
 
 
-def release():
-    """(major, minor) of the running kernel (tuple of int)."""
+def release() -> tuple[int, int]:
+    """Returns (major, minor) of the running kernel."""
     match = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(match.group(1)), int(match.group(2))) if match else (0, 0)
 
 
-def boot_id():
-    """The kernel's random id of this boot (str), random(4)."""
+def boot_id() -> str:
+    """Returns the kernel's random id of this boot, see random(4)."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
         return source.read().strip()
 
 
-def in_user_namespace():
-    """Whether this process lives in a user namespace other than the host's (bool); moby's userns package."""
+def in_user_namespace() -> bool:
+    """True if this process is in a user namespace other than the host's; moby's userns package."""
     try:
         return os.stat("/proc/self/ns/user").st_ino != _INITIAL_USERNS
     except OSError:
         return uid_map() not in ([], _FULL_MAP)
 
 
-def in_initial_pid_namespace():
-    """Whether this process sees all processes of the host (bool); False where that can't be told."""
+def in_initial_pid_namespace() -> bool:
+    """True if this process sees all processes of the host; False if /proc does not show it."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_PIDNS
     except OSError:
         return False
 
 
-def uid_map():
-    """Fields of the first line of /proc/self/uid_map (list of str): inner id, outer id, count."""
+def uid_map() -> list[str]:
+    """Returns the fields of the first line of /proc/self/uid_map: inner id, outer id, count."""
     try:
         with open("/proc/self/uid_map", encoding="ascii") as source:
             return source.readline().split()
@@ -54,8 +54,8 @@ def uid_map():
         return []
 
 
-def is_admin():
-    """Whether this process has CAP_SYS_ADMIN in its user namespace (bool): for mounts and ``trusted`` attributes."""
+def is_admin() -> bool:
+    """True if this process has CAP_SYS_ADMIN in its user namespace, which mounts and ``trusted`` attributes need."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as source:
         for line in source:
             if line.startswith("CapEff:"):
@@ -63,8 +63,8 @@ def is_admin():
     return False
 
 
-def mount_namespace():
-    """Inode number of this process's mount namespace (int), 0 where /proc does not show it."""
+def mount_namespace() -> int:
+    """Returns the inode number of this process's mount namespace; 0 if /proc does not show it."""
     try:
         return int(os.readlink("/proc/self/ns/mnt")[len("mnt:[") : -1])
     except OSError:

@@ -13,8 +13,14 @@ import contextlib
 import ctypes
 import errno
 import os
+from typing import TYPE_CHECKING, TypeVar
 
 from .libc import AT_FDCWD, call, libc, prepared, syscall
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterator
+
+Result = TypeVar("Result")
 
 #: include/uapi/linux/mount.h and umount2(2)
 MNT_DETACH = 2
@@ -40,45 +46,46 @@ PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _SIGSET_SIZE = 128
 _ALL_SIGNALS = b"\xff" * _SIGSET_SIZE
 
-#: One per lower layer and mount.
+#: Prepared, because a mount calls it for each lower layer.
 _fsconfig = prepared(SYS_FSCONFIG, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_long)
 
 libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 
 
-def mount(source, target, fs_type, flags=0, data=""):
+def mount(source: str, target: str, fs_type: str, flags: int = 0, data: str = "") -> None:
     """The classic mount(2).
 
-    :param data: the file system's options, at most ``PAGE_SIZE - 1`` bytes once encoded.
-    :raises OSError: as the kernel reports it, naming ``target``.
+    :param data: the file system's options, at most ``PAGE_SIZE - 1`` bytes when encoded.
+    :raises OSError: the kernel refused; names ``target``.
     """
     names = [os.fsencode(name) for name in (source, target, fs_type)]
     call(libc.mount, *names, flags, os.fsencode(data), path=target)
 
 
-def in_folder(folder, action):
-    """Run ``action()`` with ``folder`` as the working directory, so that the paths it uses may be relative to it.
+def in_directory(directory: str, action: Callable[[], Result]) -> Result:
+    """Runs ``action()`` with ``directory`` as the working directory, so that it may use relative paths.
 
-    The process's own working directory must not move under other threads. So this runs in a thread of its own, as in
-    moby's ``mountFrom``, unless the process has but one: that one goes there and back, which takes half as long.
+    Runs in a separate thread (like moby's ``mountFrom``), because the working directory of other threads must not
+    change. In a single-threaded process it changes the working directory and restores it instead, which is twice as
+    fast.
 
-    :returns: what ``action`` returns.
-    :raises OSError: what ``action`` raises, or ``OSError`` where the folder can't be entered.
+    :returns: the result of ``action``.
+    :raises OSError: the directory cannot be entered; or any exception from ``action``.
     """
-    back = _way_back()
+    back = _reopened_cwd()
     if back is None:
-        return _in_thread(folder, action)
+        return _in_thread(directory, action)
     try:
-        return _there_and_back(folder, back, action)
+        return _there_and_back(directory, back, action)
     finally:
         os.close(back)
 
 
-def _way_back():
-    """The working directory, opened (int), where this thread may leave it for a moment: it is the process's only one.
+def _reopened_cwd() -> int | None:
+    """Returns a descriptor of the working directory if this thread is the only one.
 
-    None where it is not, or where that can't be told, or nobody could return.
+    Returns None if the process has other threads, or if the current directory cannot be reopened.
     """
     try:
         if len(os.listdir("/proc/self/task")) > 1:
@@ -94,14 +101,14 @@ def _way_back():
     return back
 
 
-def _there_and_back(folder, back, action):
-    """Run ``action()`` in another working directory. Signals wait meanwhile, as a handler may rely on the old one."""
+def _there_and_back(directory: str, back: int, action: Callable[[], Result]) -> Result:
+    """Runs ``action()`` in another working directory, with signals blocked: a handler may rely on the old one."""
     import signal  # only deep chains need it, and it takes a millisecond to import
 
     before = ctypes.create_string_buffer(_SIGSET_SIZE)
     call(libc.sigprocmask, signal.SIG_BLOCK, _ALL_SIGNALS, before)
     try:
-        os.chdir(folder)
+        os.chdir(directory)
         try:
             return action()
         finally:
@@ -110,47 +117,47 @@ def _there_and_back(folder, back, action):
         call(libc.sigprocmask, signal.SIG_SETMASK, before, None)
 
 
-def _in_thread(folder, action):
-    """Run ``action()`` in a thread that leaves the shared fs state first (``CLONE_FS``) and ends afterwards.
+def _in_thread(directory: str, action: Callable[[], Result]) -> Result:
+    """Runs ``action()`` in a thread that first stops sharing its working directory with the others (``CLONE_FS``).
 
-    A bare thread: what ``threading.Thread`` does around one takes as long again, and nobody else has to know this one.
+    A bare thread: ``threading.Thread`` would double the time, and nothing else has to know this thread.
     """
-    outcome = []
+    results: list[Result] = []
+    failures: list[BaseException] = []
     done = _thread.allocate_lock()
     done.acquire()
 
-    def worker():
+    def worker() -> None:
         try:
             call(libc.unshare, CLONE_FS)
-            os.chdir(folder)
-            outcome.append((action(), None))
-        except BaseException as error:  # handed to the caller's thread, whatever it is
-            outcome.append((None, error))
+            os.chdir(directory)
+            results.append(action())
+        except BaseException as error:  # raised again in the caller's thread, whatever it is
+            failures.append(error)
         finally:
             done.release()
 
     _thread.start_new_thread(worker, ())
     done.acquire()
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
-def unmount(target, flags=0):
+def unmount(target: str, flags: int = 0) -> None:
     """umount2(2).
 
     :param flags: 0 or ``MNT_DETACH``.
-    :raises OSError: ``EINVAL`` where ``target`` is no mount point.
+    :raises OSError: ``EINVAL`` if ``target`` is not a mount point.
     """
     call(libc.umount2, os.fsencode(target), flags, path=target)
 
 
 @contextlib.contextmanager
-def filesystem_context(fs_type):
-    """fsopen(2): a file system being configured, as a descriptor that is closed at the end.
+def filesystem_context(fs_type: str) -> Iterator[int]:
+    """fsopen(2): yields the descriptor of a file system to configure, and closes it at the end.
 
-    :raises OSError: ``ENOSYS`` before Linux 5.2, ``ENODEV`` where the file system is unknown.
+    :raises OSError: ``ENOSYS`` before Linux 5.2; ``ENODEV`` if the file system is unknown.
     """
     descriptor = syscall(SYS_FSOPEN, os.fsencode(fs_type), FSOPEN_CLOEXEC)
     try:
@@ -159,10 +166,10 @@ def filesystem_context(fs_type):
         os.close(descriptor)
 
 
-def set_option(context, key, value=None):
-    """fsconfig(2): set one option of a file system being configured; a flag where ``value`` is None.
+def set_option(context: int, key: str, value: str | None = None) -> None:
+    """fsconfig(2): sets one option of a file system to configure; a flag if ``value`` is None.
 
-    :raises OSError: ``EINVAL`` where the kernel does not know the option, with its own log line if there is one.
+    :raises OSError: ``EINVAL`` if the kernel does not know the option; with the kernel's message if it has one.
     """
     command = FSCONFIG_SET_FLAG if value is None else FSCONFIG_SET_STRING
     argument = None if value is None else os.fsencode(value)
@@ -172,10 +179,10 @@ def set_option(context, key, value=None):
         raise _explained(error, context) from None
 
 
-def attach(context, target):
-    """Create the configured file system and mount it at ``target``: fsconfig(2), fsmount(2), move_mount(2).
+def attach(context: int, target: str) -> None:
+    """Creates the configured file system and mounts it at ``target``: fsconfig(2), fsmount(2), move_mount(2).
 
-    :raises OSError: as the kernel reports it, naming ``target``.
+    :raises OSError: the kernel refused; names ``target``.
     """
     try:
         _fsconfig(context, FSCONFIG_CMD_CREATE, None, None, 0, path=target)
@@ -188,9 +195,9 @@ def attach(context, target):
         os.close(mounted)
 
 
-def _explained(error, context):
-    """The same OSError with what the kernel wrote into the context's log, which says more than the errno does."""
-    lines = []
+def _explained(error: OSError, context: int) -> OSError:
+    """Returns the error with the lines that the kernel wrote to the context's log, which say more than the errno."""
+    lines: list[str] = []
     with contextlib.suppress(OSError):
         while len(lines) < 8:
             lines.append(os.read(context, 1024).decode("utf-8", "replace").strip())
@@ -199,10 +206,10 @@ def _explained(error, context):
     return OSError(error.errno, "%s (%s)" % (error.strerror, "; ".join(lines)), error.filename)
 
 
-def unmount_stack(target):
-    """Detach everything mounted at ``target``: of mounts stacked on one point the call takes only the top one.
+def unmount_stack(target: str) -> int:
+    """Detaches everything mounted at ``target``; one call of umount2(2) detaches the uppermost of several mounts only.
 
-    :returns: how many mounts were detached (int); 0 where it was no mount point or is not there.
+    :returns: how many mounts were detached; 0 if it is not a mount point or is missing.
     :raises OSError: any other refusal.
     """
     count = 0

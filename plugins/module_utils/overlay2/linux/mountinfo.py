@@ -11,7 +11,7 @@ from typing import NamedTuple, Tuple
 from . import kernel
 
 _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
-#: What the kernel escapes in paths (fs/proc_namespace.c, mangle).
+#: The characters that the kernel escapes in paths (fs/proc_namespace.c, mangle).
 _ESCAPED = re.compile(rb"[ \t\n\\#]")
 
 
@@ -29,12 +29,12 @@ class MountEntry(NamedTuple):
     super_options: Tuple[str, ...]
 
 
-def _unescape(field):
+def _unescape(field: bytes) -> str:
     return os.fsdecode(_ESCAPE.sub(lambda match: bytes((int(match.group(1), 8),)), field))
 
 
-def parse(line):
-    """One mountinfo line (bytes) as a :class:`MountEntry`."""
+def parse(line: bytes) -> MountEntry:
+    """Parses one line of mountinfo."""
     left, _dash, right = line.rstrip(b"\n").partition(b" - ")
     fields, tail = left.split(b" "), right.split(b" ")
     return MountEntry(
@@ -50,20 +50,19 @@ def parse(line):
     )
 
 
-def _lines(content):
+def _lines(content: bytes) -> list[bytes]:
     return content.split(b"\n")[:-1]  # a carriage return is not escaped, so splitlines() would cut there
 
 
-def mounts(pid="self", below=None):
-    """Mounts of a process's namespace, in the kernel's order (a later one covers an earlier one).
+def mounts(pid: int | str = "self", below: str | None = None) -> list[MountEntry]:
+    """Returns the mounts of a process's namespace in the kernel's order (a later one covers an earlier one).
 
-    :param pid: process whose mount namespace to read (int or "self").
+    :param pid: the process.
     :param below: only mounts at this absolute path or under it; lines are filtered before they are parsed.
-    :returns: list of :class:`MountEntry`.
-    :raises OSError: the process is gone or may not be looked at.
+    :raises OSError: the process is gone or may not be inspected.
     """
     with open("/proc/%s/mountinfo" % pid, "rb", buffering=0) as table:
-        content = table.readall()
+        content: bytes = table.readall()
     if below is None:
         return [parse(line) for line in _lines(content)]
     wanted = os.fsencode(below).rstrip(b"/")
@@ -79,13 +78,13 @@ def mounts(pid="self", below=None):
     return found
 
 
-def other_namespaces():
-    """One process of each mount namespace but this one: dict of the namespace's inode to a pid, both int.
+def other_namespaces() -> dict[int, int]:
+    """Returns the inode of each mount namespace but this one, with the pid of a process in it.
 
-    Processes that vanish, or whose namespace this one may not see, are passed over.
+    Processes that end meanwhile, or whose namespace this process may not see, are skipped.
     """
     mine = kernel.mount_namespace()
-    found = {}
+    found: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a forked process asks of the kernel."""
+"""Settings of a forked process: prctl(2)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .libc import call, libc
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(parent):
-    """Have the kernel kill this process when the thread that forked it ends: prctl(2).
+def die_with_parent(parent: int) -> None:
+    """Makes the kernel kill this process when the thread that forked it ends.
 
-    :param parent: the parent's process id (int). If it has ended already, so does this process, now.
+    :param parent: process id of the parent. If the parent has ended already, this process exits at once.
     """
     call(libc.prctl, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

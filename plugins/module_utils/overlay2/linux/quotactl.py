@@ -5,8 +5,8 @@
 Sources: structures and ``Q_X*`` commands in the kernel's include/uapi/linux/dqblk_xfs.h; ``QCMD`` and ``PRJQUOTA`` in
 include/uapi/linux/quota.h; which errors mean what in fs/quota/quota.c.
 
-A *target* says which file system a call is about: an open descriptor of anything on it (int; ``O_PATH`` will do), for
-which the kernel must have quotactl_fd (Linux 5.14), or the path of its block device (str).
+A *target* says which file system a call is about: an open descriptor of anything on it (``O_PATH`` is enough), for
+which the kernel must have quotactl_fd (Linux 5.14), or the path of its block device.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ _FS_QUOTA_STAT = struct.Struct("=bxH76x")
 
 #: One number in all system call tables that took part in their unification (Linux 5.14), which alpha and mips did not.
 _MACHINE = os.uname().machine
-_SYS_QUOTACTL_FD = None if _MACHINE.startswith(("alpha", "mips")) else 443
+_SYS_QUOTACTL_FD = -1 if _MACHINE.startswith(("alpha", "mips")) else 443
 
 
 class State(NamedTuple):
-    """What the file system does about project quota."""
+    """Whether the file system counts the use of each project, and whether it enforces the limits."""
 
     accounting: bool
     enforcing: bool
 
 
 class DiskQuota(NamedTuple):
-    """Limits and use of one project; sizes in :data:`BLOCK` units, 0 is no limit. All numbers are int."""
+    """Limits and use of one project; sizes in :data:`BLOCK` units, 0 is no limit."""
 
     project_id: int
     hard_blocks: int
@@ -67,9 +67,9 @@ class DiskQuota(NamedTuple):
     used_inodes: int
 
 
-def has_descriptor_call():
-    """Whether this kernel takes a descriptor as target (bool)."""
-    if _SYS_QUOTACTL_FD is None:
+def has_descriptor_call() -> bool:
+    """True if this kernel takes a descriptor as target."""
+    if _SYS_QUOTACTL_FD < 0:
         return False
     try:
         _call(-1, Q_XGETQSTAT, 0, ctypes.create_string_buffer(_FS_QUOTA_STAT.size))
@@ -78,12 +78,11 @@ def has_descriptor_call():
     return False
 
 
-def state(target):
-    """Ask whether project quota is accounted and enforced. Needs no privilege.
+def state(target: int | str) -> State:
+    """Returns whether project quota is accounted and enforced. Needs no privilege.
 
-    :returns: :class:`State`.
-    :raises OSError: ``ENOSYS``, ``EINVAL``, ``ESRCH`` where no quota is; ``ENOTBLK``, ``ENODEV``, ``EACCES`` (mounted
-        nodev) where the path given is no device that can be asked.
+    :raises OSError: ``ENOSYS``, ``EINVAL``, ``ESRCH`` without quota; ``ENOTBLK``, ``ENODEV``, ``EACCES`` (mounted
+        nodev) if the path is not that of a usable device.
     """
     buffer = ctypes.create_string_buffer(_FS_QUOTA_STAT.size)
     _call(target, Q_XGETQSTAT, 0, buffer)
@@ -91,10 +90,9 @@ def state(target):
     return State(bool(flags & _PDQ_ACCT), bool(flags & _PDQ_ENFD))
 
 
-def get_quota(target, project_id):
-    """Read limits and use of a project. Needs CAP_SYS_ADMIN on the host.
+def get_quota(target: int | str, project_id: int) -> DiskQuota | None:
+    """Returns limits and use of a project; None if it has neither. Needs CAP_SYS_ADMIN on the host.
 
-    :returns: :class:`DiskQuota`, or None for a project that has neither limits nor anything in use.
     :raises OSError: as :func:`state`, and ``EPERM``.
     """
     buffer = ctypes.create_string_buffer(_FS_DISK_QUOTA.size)
@@ -108,12 +106,12 @@ def get_quota(target, project_id):
     return DiskQuota(*fields[3:10])
 
 
-def set_block_limits(target, project_id, blocks):
-    """Set both the hard and the soft limit of a project. Needs CAP_SYS_ADMIN on the host.
+def set_block_limits(target: int | str, project_id: int, blocks: int) -> None:
+    """Sets both the hard and the soft limit of a project. Needs CAP_SYS_ADMIN on the host.
 
-    On project 0 this would set the default of every project that has no limit of its own.
+    For project 0 this would set the default of every project without a limit of its own.
 
-    :param blocks: in :data:`BLOCK` units; 0 lifts the limits. XFS rounds up to its own blocks.
+    :param blocks: in :data:`BLOCK` units; 0 removes the limits. XFS rounds up to its own blocks.
     :raises OSError: as :func:`get_quota`, ``EROFS``, ``ENOSPC``.
     """
     fieldmask = _BSOFT | _BHARD
@@ -122,7 +120,7 @@ def set_block_limits(target, project_id, blocks):
     _call(target, Q_XSETQLIM, project_id, ctypes.create_string_buffer(record, len(record)))
 
 
-def _call(target, subcommand, project_id, buffer):
+def _call(target: int | str, subcommand: int, project_id: int, buffer: ctypes.Array[ctypes.c_char]) -> None:
     command = subcommand << 8 | PRJQUOTA
     if isinstance(target, int):
         syscall(_SYS_QUOTACTL_FD, target, command, project_id, buffer)

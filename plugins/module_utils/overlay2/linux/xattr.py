@@ -1,9 +1,9 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Extended attributes: overlayfs' own names (Documentation/filesystems/overlayfs.rst), and reading what may be absent.
+"""Extended attributes: names of overlayfs (Documentation/filesystems/overlayfs.rst), and reading optional ones.
 
-A *class* is the namespace that overlayfs keeps its attributes in: ``trusted`` on a host, ``user`` for mounts
-with ``userxattr`` in a user namespace.
+A *class* is the namespace of overlayfs' attributes: ``trusted`` on a host, ``user`` for mounts with ``userxattr`` in a
+user namespace.
 """
 
 from __future__ import annotations
@@ -11,50 +11,51 @@ from __future__ import annotations
 import errno
 import os
 
-#: Prefixes of all that overlayfs reads from a layer. Nothing from outside may set these.
+#: Prefixes of the attributes that overlayfs reads from a layer. Archives may not set these.
 OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
 
 #: The one attribute that Docker's archives carry (capabilities(7)).
 CAPABILITY = "security.capability"
-#: ACL of a file or folder, and a folder's default one, which all that is made in it inherits (acl(5)).
+#: The ACL of a file or directory, and the default ACL that new files in a directory inherit (acl(5)).
 ACCESS_ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
 
-#: Values of the opaque attribute: the folder hides what is below it, or holds whiteouts made of attributes (Linux 6.8).
+#: Values of the opaque attribute: the directory hides those of its name in lower layers, or contains whiteouts that are
+#: attributes of files (Linux 6.8).
 OPAQUE = b"y"
 OPAQUE_WHITEOUTS = b"x"
 
-#: Attributes absent, or not known to this file system.
+#: The attribute is missing, or the file system has none.
 _ABSENT = frozenset((errno.ENODATA, errno.ENOTSUP))
 
 
-def opaque(xattr_class):
-    """Name of the attribute that makes a folder opaque (str)."""
+def opaque(xattr_class: str) -> str:
+    """Returns the name of the attribute that makes a directory opaque."""
     return xattr_class + ".overlay.opaque"
 
 
-def whiteout(xattr_class):
-    """Name of the attribute that makes an empty file a whiteout (str)."""
+def whiteout(xattr_class: str) -> str:
+    """Returns the name of the attribute that makes an empty file a whiteout."""
     return xattr_class + ".overlay.whiteout"
 
 
-def redirect(xattr_class):
-    """Name of the attribute by which a folder takes its lower content from elsewhere (str)."""
+def redirect(xattr_class: str) -> str:
+    """Returns the name of the attribute by which a directory has its lower content from another path."""
     return xattr_class + ".overlay.redirect"
 
 
-def metacopy(xattr_class):
-    """Name of the attribute of a file whose data is still in a lower layer (str)."""
+def metacopy(xattr_class: str) -> str:
+    """Returns the name of the attribute of a file whose data is still in a lower layer."""
     return xattr_class + ".overlay.metacopy"
 
 
-def is_overlay(name):
-    """Whether an attribute (str) is one of overlayfs' own, of either class."""
+def is_overlay(name: str) -> bool:
+    """True if an attribute is one of overlayfs, of either class."""
     return name.startswith(OVERLAY_PREFIXES)
 
 
-def get(target, name):
-    """Value of an attribute (bytes), or None where it is absent or the file system has none.
+def get(target: int | str | bytes, name: str) -> bytes | None:
+    """Returns the value of an attribute; None if it is missing or the file system has none.
 
     :param target: a descriptor or a path; a link at its end is not followed.
     :raises OSError: any other refusal.
@@ -67,8 +68,8 @@ def get(target, name):
         raise
 
 
-def names(target):
-    """Names of the attributes (list of str); none where the file system has none. ``target`` as in :func:`get`.
+def names(target: int | str | bytes) -> list[str]:
+    """Returns the names of all attributes; none if the file system has none. ``target`` as in :func:`get`.
 
     :raises OSError: any other refusal.
     """
@@ -82,8 +83,8 @@ def names(target):
         raise
 
 
-def below(dir_fd, name):
-    """A path (bytes) for ``name`` in an open folder, for calls that take no ``dir_fd``.
+def below(dir_fd: int, name: bytes) -> bytes:
+    """Returns a path for ``name`` in an open directory, for calls that take no ``dir_fd``.
 
     Only the last component can be a link, so the path is as contained as the descriptor. Needs ``/proc``.
     """

@@ -12,7 +12,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Dict, Iterator, Optional
 
-from ..linux.beneath import open_folder, open_without_links
+from ..linux.beneath import open_directory, open_without_links
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -57,7 +57,7 @@ class Folders:
         return descriptor
 
     def _opened(self, path: bytes, make: Callable[[int, bytes], None] | None) -> int:
-        return open_folder(self._root_fd, path, make)
+        return open_directory(self._root_fd, path, make)
 
     def keep(self, path: bytes, descriptor: int) -> None:
         """Take over an open descriptor of the directory ``path``."""

@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Iterator, Optional, Tuple
 
-from ..linux.beneath import open_folder
+from ..linux.beneath import open_directory
 from ..linux.overlayfs import is_whiteout
 from ..tree import remove_at, walk
 from .folders import FOLDER
@@ -106,7 +106,7 @@ class MergeWhiteouts:
             return
         path = path_of(dir_fd, self._root_path)
         try:
-            upper = open_folder(self._upper_fd, path)
+            upper = open_directory(self._upper_fd, path)
         except (FileNotFoundError, NotADirectoryError):
             missing = []
             while path and stat_or_none(self._upper_fd, path) is None:

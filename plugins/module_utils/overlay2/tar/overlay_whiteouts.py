@@ -18,7 +18,7 @@ from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
 
 from ..errors import ArchiveError, printable
 from ..linux import xattr
-from ..linux.beneath import open_folder
+from ..linux.beneath import open_directory
 from ..linux.overlayfs import is_whiteout
 from ..tree import remove_at
 from .folders import FOLDER, SpilledPaths
@@ -203,7 +203,7 @@ class OverlayWhiteouts:
 
     @contextlib.contextmanager
     def _opened(self, path: bytes) -> Iterator[int]:
-        parent = open_folder(self._root_fd, path)
+        parent = open_directory(self._root_fd, path)
         try:
             folder = os.open(b".", FOLDER, dir_fd=parent)
         finally:

@@ -11,7 +11,7 @@ import os
 import pytest
 from overlay2.errors import BreakoutError
 from overlay2.linux import beneath
-from overlay2.linux.beneath import open_folder, openat2, walk
+from overlay2.linux.beneath import open_directory, openat2, walk
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def here(descriptor):
     return path[path.index("/in") + 1 :]
 
 
-WAYS = pytest.mark.parametrize("way", [open_folder, walk])
+WAYS = pytest.mark.parametrize("way", [open_directory, walk])
 
 FOUND = {
     b"": "in", b"a": "in/a", b"a/b/c": "in/a/b/c", b"relative": "in/a/b", b"relative/c": "in/a/b/c", b"a/up": "in/real",
@@ -121,6 +121,6 @@ def test_walks_where_openat2_is_missing_filtered_or_disturbed(root, monkeypatch,
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(beneath, "openat2", missing)
-    assert here(open_folder(root, b"relative/c")) == "in/a/b/c"
+    assert here(open_directory(root, b"relative/c")) == "in/a/b/c"
     with pytest.raises(BreakoutError):
-        open_folder(root, b"out")
+        open_directory(root, b"out")

@@ -132,7 +132,7 @@ def test_unmount_stack_does_not_hide_a_refusal(real_tmp):
 
 @pytest.fixture(params=["alone", "beside another thread"])
 def company(request):
-    """What the process has beside the thread that calls in_folder()."""
+    """What the process has beside the thread that calls in_directory()."""
     if request.param == "alone":
         yield
         return
@@ -148,9 +148,9 @@ def only_thread():
     return len(os.listdir("/proc/self/task")) == 1
 
 
-def test_in_folder_needs_no_thread_where_there_is_none(real_tmp, company):
+def test_in_directory_needs_no_thread_where_there_is_none(real_tmp, company):
     alone = only_thread()
-    assert (mount.in_folder(real_tmp, threading.get_ident) == threading.get_ident()) == alone
+    assert (mount.in_directory(real_tmp, threading.get_ident) == threading.get_ident()) == alone
 
 
 def in_a_child(function):
@@ -164,7 +164,7 @@ def in_a_child(function):
     return os.WEXITSTATUS(os.waitpid(pid, 0)[1])
 
 
-def test_in_folder_of_a_single_thread_comes_back(real_tmp):
+def test_in_directory_of_a_single_thread_comes_back(real_tmp):
     (real_tmp / "before").mkdir()
 
     def fail():
@@ -173,19 +173,19 @@ def test_in_folder_of_a_single_thread_comes_back(real_tmp):
     def act():
         os.chdir(real_tmp / "before")
         me = threading.get_ident()
-        seen = [mount.in_folder(real_tmp, lambda: (os.getcwd(), threading.get_ident())) == (str(real_tmp), me)]
+        seen = [mount.in_directory(real_tmp, lambda: (os.getcwd(), threading.get_ident())) == (str(real_tmp), me)]
         seen.append(os.getcwd() == str(real_tmp / "before"))
         with pytest.raises(KeyError):
-            mount.in_folder(real_tmp, fail)
+            mount.in_directory(real_tmp, fail)
         seen.append(os.getcwd() == str(real_tmp / "before"))
         os.rmdir(real_tmp / "before")  # a working directory without a name is one all the same
-        seen.append(mount.in_folder(real_tmp, os.getcwd) == str(real_tmp))
+        seen.append(mount.in_directory(real_tmp, os.getcwd) == str(real_tmp))
         try:
             os.getcwd()
         except FileNotFoundError:
             seen.append(True)
         descriptors = len(os.listdir("/proc/self/fd"))
-        mount.in_folder(real_tmp, os.getcwd)
+        mount.in_directory(real_tmp, os.getcwd)
         seen.append(len(os.listdir("/proc/self/fd")) == descriptors)
         return seen == [True] * 6
 
@@ -202,20 +202,20 @@ def test_signals_wait_until_a_single_thread_is_back(real_tmp):
             os.kill(os.getpid(), signal.SIGTERM)
             return list(seen)
 
-        during = mount.in_folder(real_tmp, disturb)
+        during = mount.in_directory(real_tmp, disturb)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         return during == [] and seen == [before] and mask == {signal.SIGUSR2}
 
     assert in_a_child(act) == 1
 
 
-def test_in_folder_runs_there_and_returns_the_result(real_tmp, company):
+def test_in_directory_runs_there_and_returns_the_result(real_tmp, company):
     (real_tmp / "file").write_text("here")
-    with_name = mount.in_folder(str(real_tmp), lambda: (os.getcwd(), os.stat("file").st_ino))
+    with_name = mount.in_directory(str(real_tmp), lambda: (os.getcwd(), os.stat("file").st_ino))
     assert with_name == (str(real_tmp), os.stat(real_tmp / "file").st_ino)
 
 
-def test_in_folder_leaves_every_other_threads_working_directory_alone(real_tmp):
+def test_in_directory_leaves_every_other_threads_working_directory_alone(real_tmp):
     before = os.getcwd()
     at_work, done = threading.Event(), threading.Event()
     seen = []
@@ -233,14 +233,14 @@ def test_in_folder_leaves_every_other_threads_working_directory_alone(real_tmp):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    assert mount.in_folder(real_tmp, act) == str(real_tmp)
+    assert mount.in_directory(real_tmp, act) == str(real_tmp)
     watcher.join()
     assert seen == [before]
     assert os.getcwd() == before
     assert os.path.isdir(real_tmp / "made")
 
 
-def test_in_folder_serves_many_threads_at_once(real_tmp):
+def test_in_directory_serves_many_threads_at_once(real_tmp):
     barrier = threading.Barrier(8)
     found = {}
 
@@ -252,7 +252,7 @@ def test_in_folder_serves_many_threads_at_once(real_tmp):
             barrier.wait(10)
             return os.path.basename(os.getcwd())
 
-        found[number] = mount.in_folder(folder, act)
+        found[number] = mount.in_directory(folder, act)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -267,24 +267,24 @@ class Odd(BaseException):
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.EIO, "no", "/x"), KeyError("k"), Odd("o"), SystemExit(3)])
-def test_in_folder_raises_what_its_action_raises(real_tmp, failure, company):
+def test_in_directory_raises_what_its_action_raises(real_tmp, failure, company):
     def act():
         raise failure
 
     with pytest.raises(type(failure)) as raised:
-        mount.in_folder(real_tmp, act)
+        mount.in_directory(real_tmp, act)
     assert raised.value is failure
 
 
-def test_in_folder_of_a_missing_folder_runs_nothing(real_tmp, company):
+def test_in_directory_of_a_missing_folder_runs_nothing(real_tmp, company):
     with pytest.raises(FileNotFoundError):
-        mount.in_folder(real_tmp / "none", lambda: os.mkdir("wrong place"))
+        mount.in_directory(real_tmp / "none", lambda: os.mkdir("wrong place"))
     assert not os.path.exists("wrong place")
 
 
-def test_a_mount_made_in_folder_is_seen_by_everybody(real_tmp):
+def test_a_mount_made_in_directory_is_seen_by_everybody(real_tmp):
     (real_tmp / "point").mkdir()
-    mount.in_folder(real_tmp, lambda: mount.mount("t", "point", "tmpfs"))
+    mount.in_directory(real_tmp, lambda: mount.mount("t", "point", "tmpfs"))
     assert host.mounts_below(real_tmp) == [str(real_tmp / "point")]
 
 
