@@ -304,7 +304,7 @@ def observe(driver: Any, layer_id: str, look_for_users: bool = False) -> Actual 
         return None
     return Actual(
         layer,
-        empty=is_empty(os.path.join(driver.home, layer_id, "diff")),
+        empty=is_empty(driver.opened.store.upper_dir(layer_id)),
         children=tuple(driver.children(layer_id)),
         holders=tuple(sorted(driver.holders(layer_id))),
         mounted=driver.mounted(layer_id),

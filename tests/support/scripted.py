@@ -14,7 +14,7 @@ from overlay2.home.quota import QuotaUsage
 from overlay2.linux.mountinfo import MountEntry
 from overlay2.owners import Owner
 from overlay2_tui.model import (
-    LayerFacts,
+    InspectedLayer,
     MountFacts,
     OwnerFacts,
     OwnershipReport,
@@ -41,14 +41,14 @@ def link(id):
 
 
 def layer(id, lower=(), **more):
-    """A LayerFacts of that id and chain; ``made`` and ``name`` are its own, the rest the Layer's."""
+    """A InspectedLayer of that id and chain; ``made`` and ``name`` are its own, the rest the Layer's."""
     own = {key: more.pop(key) for key in ("made", "name") if key in more}
     record = {
         "parent": lower[0] if lower else "", "lower": tuple(lower), "lower_links": tuple(f"l/{link(one)}" for one in lower),
         "link": link(id), "committed": False, **more,
     }  # fmt: skip
     paths = LayerPaths(f"{HOME}/{id}/diff", f"{HOME}/{id}/work", f"{HOME}/{id}/merged")
-    return LayerFacts(Layer(id, **record), **{"made": THEN - 3600, "paths": paths, **own})
+    return InspectedLayer(Layer(id, **record), **{"made": THEN - 3600, "paths": paths, **own})
 
 
 def mount(id, holders, **more):

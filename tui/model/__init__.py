@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from .ownership import OwnerFacts, OwnershipReport
-from .snapshot import Failure, FindingFacts, LayerFacts, MountFacts, ProcessFacts, Remark, Snapshot, Space
+from .snapshot import Failure, FindingFacts, InspectedLayer, MountFacts, ProcessFacts, Remark, Snapshot, Space
 
 __all__ = [
     "Failure",
     "FindingFacts",
-    "LayerFacts",
+    "InspectedLayer",
     "MountFacts",
     "OwnerFacts",
     "OwnershipReport",

@@ -24,7 +24,7 @@ from .json_record import JsonRecord, Unusable
 from .meaning import features_of
 from .ownership import OwnerFacts, OwnershipReport
 from .plain import visible
-from .snapshot import Failure, FindingFacts, LayerFacts, MountFacts, ProcessFacts, Remark, Snapshot, Space
+from .snapshot import Failure, FindingFacts, InspectedLayer, MountFacts, ProcessFacts, Remark, Snapshot, Space
 
 #: A result of overlay2_info has at least one of these.
 _TOPICS = ("status", "layers", "mounts", "quota", "owners", "health")
@@ -84,7 +84,7 @@ def _snapshot(data: JsonRecord, host: str, taken: float) -> Snapshot:
     for record in data.records("quota"):
         id = record.text("id")
         if id not in layers:
-            layers[id] = LayerFacts(Layer(id, None, (), (), "", False, quota=_quota(record)))
+            layers[id] = InspectedLayer(Layer(id, None, (), (), "", False, quota=_quota(record)))
     status = tuple(data.mapping("status", str).items())
     failure = data.record("failure")
     if failure is None and not data.flag("exists"):
@@ -127,16 +127,15 @@ def _space(data: JsonRecord | None) -> Space | None:
     return None if data is None else Space(*(data.whole(name) for name in Space._fields))
 
 
-def _layer(data: JsonRecord) -> LayerFacts:
+def _layer(data: JsonRecord) -> InspectedLayer:
     lowers = data.texts("lowers")
     quota = data.record("quota")
-    return LayerFacts(
+    return InspectedLayer(
         Layer(
             id=data.text("id"),
             parent=data.text("parent", None),
             lower=lowers,
-            # The names in l/ are not gathered; only their number is used.
-            lower_links=tuple("l/?" for _lower in lowers),
+            lower_links=(),  # not gathered
             link=data.shown("link", ""),
             committed=data.flag("committed", False),
             read_write=data.flag("read_write", None),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from .plain import visible
 from .processes import name_of
-from .snapshot import LayerFacts, MountFacts, Remark
+from .snapshot import InspectedLayer, MountFacts, Remark
 
 if TYPE_CHECKING:
     from overlay2 import Driver, Layer
@@ -26,7 +26,7 @@ Holders = Optional[Mapping[str, int]]
 _UNESCAPED_COLON = re.compile(r"(?<!\\):")
 
 
-def gather(driver: Driver, layers: Mapping[str, LayerFacts]) -> tuple[MountFacts, ...]:
+def gather(driver: Driver, layers: Mapping[str, InspectedLayer]) -> tuple[MountFacts, ...]:
     """Everything that is mounted or held in a home, sorted by path.
 
     :param layers: the layers that are known, by id.
@@ -119,7 +119,7 @@ def _elsewhere(driver: Driver) -> dict[str, list[tuple[int, int, str]]]:
 def _layer_mount(
     driver: Driver,
     id: str,
-    facts: LayerFacts | None,
+    facts: InspectedLayer | None,
     entries: Sequence[MountEntry],
     elsewhere: Sequence[tuple[int, int, str]],
     recorded: dict[str, dict[str, int]] | None,
@@ -138,7 +138,7 @@ def _layer_mount(
     return dataclasses.replace(mount, remarks=tuple(_remarks(mount, facts, on_record)))
 
 
-def _remarks(mount: MountFacts, facts: LayerFacts | None, on_record: Holders) -> Iterator[Remark]:
+def _remarks(mount: MountFacts, facts: InspectedLayer | None, on_record: Holders) -> Iterator[Remark]:
     """Whatever the kernel, the holders and the layer's own files disagree about."""
 
     def problem(text: str) -> Remark:

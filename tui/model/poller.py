@@ -13,7 +13,7 @@ from overlay2.tree import Usage
 
 from .checks import CheckLoop, run_checks
 from .sizes import Cancelled, SizeKeeper
-from .snapshot import LayerFacts, Snapshot
+from .snapshot import InspectedLayer, Snapshot
 from .source import HomeSource
 from .watch import News, Watch
 
@@ -45,7 +45,7 @@ class Poller:
         self._wants_processes = self._wants_all = False
         self._settling: dict[str, float] = {}
         self._last_published: Snapshot | None = None
-        self._armed: Mapping[str, LayerFacts] | None = None
+        self._armed: Mapping[str, InspectedLayer] | None = None
         self._due = {"full": 0.0, "use": 0.0, "elsewhere": 0.0, "processes": 0.0}
         self._sizes = SizeKeeper(self._measure, self._have_sizes)
         self._checks = CheckLoop(self._check)

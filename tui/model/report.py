@@ -19,7 +19,7 @@ from .mounts import holders_text
 from .ownership import OwnershipReport
 from .plain import visible
 from .rows import arrange
-from .snapshot import LayerFacts, MountFacts, Remark, Snapshot
+from .snapshot import InspectedLayer, MountFacts, Remark, Snapshot
 
 
 def as_data(snapshot: Snapshot) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def as_json(snapshots: Sequence[Snapshot]) -> str:
     return json.dumps(data[0] if len(data) == 1 else data, indent=2).replace("\x7f", "\\u007f")
 
 
-def _layer_data(snapshot: Snapshot, facts: LayerFacts) -> dict[str, Any]:
+def _layer_data(snapshot: Snapshot, facts: InspectedLayer) -> dict[str, Any]:
     return {
         **records.layer_record(facts.layer, facts.paths, snapshot.sizes.get(facts.id)),
         "name": facts.name,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .ownership import OwnerFacts
-from .snapshot import LayerFacts, Snapshot, last_only
+from .snapshot import InspectedLayer, Snapshot, last_only
 
 #: How layers can be sorted; the first is the tree.
 ORDERS = ("tree", "size", "age", "depth", "name", "owner")
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 @last_only
-def children_of(layers: Mapping[str, LayerFacts]) -> dict[str, list[str]]:
+def children_of(layers: Mapping[str, InspectedLayer]) -> dict[str, list[str]]:
     """Ids by parent; "" for those without a parent, or whose parent is missing."""
     found: dict[str, list[str]] = {}
     for id, facts in layers.items():

@@ -107,7 +107,7 @@ class ProcessFacts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LayerFacts:
+class InspectedLayer:
     """A layer as the core describes it, with the facts that only the inspector uses."""
 
     layer: Layer
@@ -187,7 +187,7 @@ class Snapshot:
     features: tuple[tuple[str, str, str], ...] = ()
     space: Optional[Space] = None
     #: By id, sorted by id.
-    layers: Mapping[str, LayerFacts] = field(default_factory=lambda: NOTHING)
+    layers: Mapping[str, InspectedLayer] = field(default_factory=lambda: NOTHING)
     #: Bytes of each layer's own files (their lengths), as far as they are measured.
     sizes: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     #: Bytes that each layer takes on disk, folders included, as far as they are measured.
@@ -247,7 +247,7 @@ def _findings(health: tuple[FindingFacts, ...]) -> list[Remark]:
 
 
 @last_only
-def _layer_problems(layers: Mapping[str, LayerFacts]) -> list[Remark]:
+def _layer_problems(layers: Mapping[str, InspectedLayer]) -> list[Remark]:
     return [Remark(text, facts.id) for facts in layers.values() for text in facts.layer.problems]
 
 

@@ -23,7 +23,7 @@ from .files import sees_all
 from .meaning import features_of
 from .ownership import OwnershipReport
 from .plain import visible
-from .snapshot import Failure, FindingFacts, LayerFacts, Remark, Snapshot, Space
+from .snapshot import Failure, FindingFacts, InspectedLayer, Remark, Snapshot, Space
 
 if TYPE_CHECKING:
     from overlay2.home.features import Features
@@ -178,13 +178,14 @@ class HomeSource:
         self._snapshot = dataclasses.replace(self._snapshot, taken=time.time(), **parts)  # type: ignore[arg-type]
         return self._snapshot
 
-    def _facts(self, driver: Driver, layers: Iterable[Layer]) -> dict[str, LayerFacts]:
+    def _facts(self, driver: Driver, layers: Iterable[Layer]) -> dict[str, InspectedLayer]:
         store = driver.opened.store
         return {
-            layer.id: LayerFacts(layer, made=store.created(layer.id), paths=store.paths(layer.id)) for layer in layers
+            layer.id: InspectedLayer(layer, made=store.created(layer.id), paths=store.paths(layer.id))
+            for layer in layers
         }
 
-    def _layers(self, layers: dict[str, LayerFacts]) -> dict[str, object]:
+    def _layers(self, layers: dict[str, InspectedLayer]) -> dict[str, object]:
         """The parts of a Snapshot that follow from its layers."""
         found: dict[str, object] = {"layers": MappingProxyType(layers)}
         for name, sizes in (("sizes", self._snapshot.sizes), ("disk_sizes", self._snapshot.disk_sizes)):
@@ -233,7 +234,7 @@ class HomeSource:
         return Failure(f"{home} can't be read: {error.strerror or error}", remedy_for(error.errno, home) or "")
 
 
-def _affected(changed: Set[str], links: Set[str], known: Mapping[str, LayerFacts]) -> set[str]:
+def _affected(changed: Set[str], links: Set[str], known: Mapping[str, InspectedLayer]) -> set[str]:
     """The ids whose records a change may alter: the layers that changed, their parents, and all that stand on them."""
     found = set(changed)
     for id, facts in known.items():

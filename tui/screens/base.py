@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from ..messages import ShowScreen
-from ..model.snapshot import Failure, LayerFacts, Snapshot
+from ..model.snapshot import Failure, InspectedLayer, Snapshot
 from ..widgets.bars import Choices, HomeBar
 from ..widgets.grid import Grid
 from ..widgets.panel import Panel
@@ -131,7 +131,7 @@ class HomeScreen(Screen[None]):
         return moved
 
     @property
-    def facts(self) -> LayerFacts | None:
+    def facts(self) -> InspectedLayer | None:
         """The selected layer; None if it is gone."""
         return None if self.snapshot is None else self.snapshot.layers.get(self.selected)
 

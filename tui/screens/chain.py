@@ -16,7 +16,7 @@ from textual.message import Message
 
 from ..messages import ShowScreen
 from ..model.mounts import lowers_of
-from ..model.snapshot import LayerFacts, Snapshot
+from ..model.snapshot import InspectedLayer, Snapshot
 from ..widgets.grid import Column, Grid
 from ..widgets.panel import Panel
 from ..widgets.spans import Line, filled, fullness
@@ -49,7 +49,7 @@ class ChainGrid(Grid):
         self._snapshot = Snapshot("")
         self._links: dict[str, str] = {}
 
-    def show(self, snapshot: Snapshot, facts: LayerFacts) -> None:
+    def show(self, snapshot: Snapshot, facts: InspectedLayer) -> None:
         """Show the chain of a layer."""
         self._snapshot = snapshot
         layer = facts.layer
@@ -92,7 +92,7 @@ class ChainScreen(HomeScreen):
         super().__init__()
         #: The layer that the plan is for, the plan, and why there is none.
         self._plan: tuple[str | None, MountPlan | None, str] = (None, None, "")
-        self._planned_for: LayerFacts | None = None
+        self._planned_for: InspectedLayer | None = None
 
     def body(self) -> ComposeResult:
         yield ChainGrid(id="chain")
@@ -141,7 +141,7 @@ class ChainScreen(HomeScreen):
         if self.snapshot is not None and self.facts is not None:
             self._show_options(self.snapshot, self.facts)
 
-    def _show_options(self, snapshot: Snapshot, facts: LayerFacts) -> None:
+    def _show_options(self, snapshot: Snapshot, facts: InspectedLayer) -> None:
         layer, plan, why = self._plan
         mount = snapshot.mount_of(facts.id)
         lines: list[Line] = []
@@ -193,7 +193,7 @@ def kernel_lines(entry: MountEntry) -> list[Line]:
     ]
 
 
-def chain_text(snapshot: Snapshot, facts: LayerFacts) -> list[str]:
+def chain_text(snapshot: Snapshot, facts: InspectedLayer) -> list[str]:
     """The chain as plain lines."""
     lines = []
     for number, id in enumerate((facts.id, *facts.layer.lower)):

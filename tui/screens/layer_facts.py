@@ -15,13 +15,13 @@ from ..model.files import time_text
 from ..model.mounts import holders_text
 from ..model.ownership import OwnerFacts
 from ..model.rows import children_of
-from ..model.snapshot import LayerFacts, MountFacts, Snapshot
+from ..model.snapshot import InspectedLayer, MountFacts, Snapshot
 from ..widgets.spans import Line
 
 _MOST_OWNERS, _MOST_EVIDENCE = 8, 4
 
 
-def layer_lines(snapshot: Snapshot, facts: LayerFacts) -> list[Line]:
+def layer_lines(snapshot: Snapshot, facts: InspectedLayer) -> list[Line]:
     """The facts about one layer: its own, its mount, its owners, its problems."""
     mount = snapshot.mount_of(facts.id)
     return [
@@ -36,7 +36,7 @@ def _fact(name: str, text: str, meaning: str = "") -> Line:
     return [(f"{name:<9}", "dim"), (text, meaning)]
 
 
-def _own_lines(snapshot: Snapshot, facts: LayerFacts) -> Iterator[Line]:
+def _own_lines(snapshot: Snapshot, facts: InspectedLayer) -> Iterator[Line]:
     layer = facts.layer
     yield _fact("id", layer.id)
     if facts.name:
@@ -51,7 +51,8 @@ def _own_lines(snapshot: Snapshot, facts: LayerFacts) -> Iterator[Line]:
         yield _fact("quota", f"{human_size(layer.quota.used)} of {limit}, {layer.quota.inodes} inodes")
     if facts.made:
         yield _fact("made", time_text(facts.made))
-    yield _fact("link", f"l/{layer.link}" if layer.link else "none", "" if layer.link else "bad")
+    if layer.link:  # other formats have none; one that is missing is among the problems
+        yield _fact("link", f"l/{layer.link}")
     yield _fact("diff id", layer.diff_id or "unknown")
 
 
@@ -89,7 +90,7 @@ def _owner_lines(owner: OwnerFacts | None) -> Iterator[Line]:
         yield _fact("", where, "dim")
 
 
-def _problem_lines(snapshot: Snapshot, facts: LayerFacts, mount: MountFacts | None) -> Iterator[Line]:
+def _problem_lines(snapshot: Snapshot, facts: InspectedLayer, mount: MountFacts | None) -> Iterator[Line]:
     told = [remark.text for remark in mount.remarks] if mount is not None else ()
     problems = [remark for remark in snapshot.problems if remark.layer == facts.id and remark.text not in told]
     if problems:
@@ -106,7 +107,7 @@ def _parent_text(layer: Layer) -> str:
     return layer.parent or "none (base layer)"
 
 
-def _kind_text(facts: LayerFacts) -> str:
+def _kind_text(facts: InspectedLayer) -> str:
     if facts.layer.committed:
         return "read-only: it has child layers"
     if facts.layer.read_write is None:

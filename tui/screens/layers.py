@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 from ..messages import ShowScreen
 from ..model import files
-from ..model.snapshot import LayerFacts, Snapshot
+from ..model.snapshot import InspectedLayer, Snapshot
 from ..widgets.filter_bar import FilterBar
 from ..widgets.grid import Column, Grid
 from ..widgets.layer_grid import LayerGrid
@@ -178,7 +178,7 @@ class LayersScreen(HomeScreen):
 CHILD_COLUMNS = [Column("Layer", 0), Column("Size", 10, right=True), Column("Kind", 4), Column("Mounted", 7)]
 
 
-def child_cells(snapshot: Snapshot, facts: LayerFacts) -> list[Line]:
+def child_cells(snapshot: Snapshot, facts: InspectedLayer) -> list[Line]:
     """A layer in the list of children of another one."""
     size, mount = snapshot.sizes.get(facts.id), snapshot.mount_of(facts.id)
     owner = snapshot.owner_of(facts.id)

@@ -10,7 +10,7 @@ from overlay2.units import human_size
 from textual.binding import Binding
 
 from ..model.rows import ORDERS, Row, arrange, children_of, find
-from ..model.snapshot import LayerFacts, MountFacts, Snapshot
+from ..model.snapshot import InspectedLayer, MountFacts, Snapshot
 from .grid import Column, Grid
 from .spans import Line, Span, filled, fullness
 
@@ -138,7 +138,7 @@ class LayerGrid(Grid):
             (age(facts.made, self.now), "dim"),
         ]
 
-    def _name_cell(self, row: Row, facts: LayerFacts) -> list[Span]:
+    def _name_cell(self, row: Row, facts: InspectedLayer) -> list[Span]:
         line = [(row.guide, "dim")]
         if row.folded:
             line.append(("▸ ", "accent"))

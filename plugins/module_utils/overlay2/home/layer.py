@@ -38,7 +38,7 @@ class Layer(NamedTuple):
     @property
     def depth(self) -> int:
         """Number of layers below it."""
-        return len(self.lower_links)
+        return len(self.lower)
 
 
 class WatchedDirectories(NamedTuple):
