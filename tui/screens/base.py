@@ -65,6 +65,8 @@ class HomeScreen(Screen[None]):
         self.snapshot: Snapshot | None = None
         self.selected = ""
         self._followed = ""
+        #: The widgets are there.
+        self._is_filled = False
 
     @property
     def inspector(self) -> Overlay2App:
@@ -83,10 +85,11 @@ class HomeScreen(Screen[None]):
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
+        self._is_filled = True
         self.inspector.arrived(self.MODE)
 
     def on_screen_resume(self) -> None:
-        if self.is_mounted:
+        if self._is_filled:
             self.inspector.arrived(self.MODE)
 
     def body(self) -> ComposeResult:
@@ -139,7 +142,8 @@ class HomeScreen(Screen[None]):
 
     def follow(self, view: View) -> None:
         """Show this. Does nothing before the widgets are there; then the screen asks for it itself."""
-        if not self.is_mounted:
+        # They are not there any more while the app ends.
+        if not self._is_filled or not self.query(HomeBar):
             return
         snapshot = view.snapshot
         self.snapshot, self.selected = snapshot, view.selected

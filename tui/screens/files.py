@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Sequence
 
 from overlay2 import Driver
@@ -35,6 +36,8 @@ from .base import HomeScreen, vanished_lines
 from .layer_facts import sentence
 
 _NO_FILES = "Snapshots from files do not contain the files of layers. Run overlay2-tui on that host."
+#: Seconds between two readings of the unfolded folders, and the rest after one, times what it took.
+_FOLLOW_EVERY, _FOLLOW_REST = 2.0, 20.0
 _VIEWS = (("own", "own changes"), ("merged", "merged view"))
 
 
@@ -82,6 +85,12 @@ class FilesScreen(HomeScreen):
         #: Folders that are being read for the first time.
         self._pending: set[str] = set()
         self._waste: list[Line] = []
+        #: Readings under way, when the first of them began, and when to read again (time.monotonic).
+        self._readings, self._began, self._next = 0, 0.0, 0.0
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_interval(_FOLLOW_EVERY, self._follow_files)
 
     def body(self) -> ComposeResult:
         yield Choices(_VIEWS, "own", id="view")
@@ -154,13 +163,29 @@ class FilesScreen(HomeScreen):
         driver = self.inspector.host.driver
         if self._shown is not None and driver is not None:
             for folder in self.query_one(FileGrid).open_folders:
-                self._list(driver, self._shown[0], folder, self.merged)
+                self._begin(driver, self._shown[0], folder)
+
+    def _follow_files(self) -> None:
+        """Read again while the screen is in front: no event tells of changes deep in a layer."""
+        if self.is_current and not self.inspector.paused and not self._readings and time.monotonic() >= self._next:
+            self.reread()
 
     # Folders
 
     def _read_folder(self, driver: Driver, layer: str, folder: str) -> None:
         self._pending.add(folder)
+        self._begin(driver, layer, folder)
+
+    def _begin(self, driver: Driver, layer: str, folder: str) -> None:
+        if not self._readings:
+            self._began = time.monotonic()
+        self._readings += 1
         self._list(driver, layer, folder, self.merged)
+
+    def _end(self) -> None:
+        self._readings -= 1
+        now = time.monotonic()
+        self._next = now + (now - self._began) * _FOLLOW_REST
 
     def on_file_grid_wanted(self, message: FileGrid.Wanted) -> None:
         message.stop()
@@ -178,6 +203,7 @@ class FilesScreen(HomeScreen):
         self.post_message(self.Listed(layer, merged, listing))
 
     def on_files_screen_listed(self, message: Listed) -> None:
+        self._end()
         if self._shown == (message.layer, message.merged):
             grid = self.query_one(FileGrid)
             self._pending.discard(message.listing.folder)
@@ -187,6 +213,7 @@ class FilesScreen(HomeScreen):
                 self._show_panel([])
 
     def on_files_screen_failed(self, message: Failed) -> None:
+        self._end()
         if self._shown is not None and self._shown[0] == message.layer:
             grid = self.query_one(FileGrid)
             self._pending.discard(message.folder)

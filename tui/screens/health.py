@@ -82,7 +82,7 @@ class HealthScreen(HomeScreen):
     def _show_remark(self) -> None:
         remark = self.query_one(ProblemGrid).remark
         panel = self.query_one("#problem", Panel)
-        panel.display = remark is not None
+        panel.set_class(remark is None, "-empty")
         if remark is not None:
             panel.set_lines(remark_lines(remark))
 

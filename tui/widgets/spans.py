@@ -27,7 +27,7 @@ STYLES = {
     "": "",
     "dim": "$foreground-muted",
     "strong": "bold",
-    "accent": "$text-accent",
+    "accent": "$text-secondary",
     "good": "$text-success",
     "warn": "$text-warning",
     "bad": "$text-error",

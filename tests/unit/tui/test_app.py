@@ -590,6 +590,40 @@ def test_files_of_a_live_home(driver, drive, until):
     drive(Overlay2App(driver.home), script)
 
 
+def test_files_follow_what_a_container_writes(driver, drive, until):
+    async def script(app, pilot):
+        await pilot.press("j", "3", "m")
+        files = app.screen.query_one(FileGrid)
+        await until(pilot, lambda: "/etc" in files.keys)
+        merged = os.path.join(driver.home, "top/merged")
+        with open(os.path.join(merged, "new"), "w", encoding="ascii"):
+            await until(pilot, lambda: "/new" in files.keys)
+        os.unlink(os.path.join(merged, "new"))
+        await until(pilot, lambda: "/new" not in files.keys)
+
+    drive(Overlay2App(driver.home), script)
+
+
+def test_copy_gives_the_path_of_the_row(driver, drive, until, monkeypatch):
+    open(os.path.join(driver.home, "base/link"), "w").close()
+    copied = []
+
+    async def script(app, pilot):
+        monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
+        await until(pilot, lambda: app.host.snapshot is not None and app.host.snapshot.health)
+        app.screen.query_one(LayerGrid).reveal("top")
+        await pilot.press("2", "G", "y")
+        await pilot.press("3", "m")
+        await until(pilot, lambda: "/old" in app.screen.query_one(FileGrid).keys)
+        app.screen.query_one(FileGrid).go_to("/old")
+        await pilot.press("y", "4", "y", "6", "y")
+
+    drive(Overlay2App(driver.home), script)
+    base, top = os.path.join(driver.home, "base"), os.path.join(driver.home, "top")
+    assert copied[:3] == [base, f"{base}/diff/old", f"{top}/merged"]
+    assert copied[3] in (base, top)
+
+
 def test_the_owner_of_a_path(driver, drive, until):
     async def script(app, pilot):
         layers = app.screen.query_one(LayerGrid)
