@@ -26,7 +26,7 @@ from .errors import EngineRunning, translated
 from .foreign import standstill
 from .home.opening import Home, Opened, home_of
 from .home.staging import sync_folder
-from .owners import mounted
+from .owners import mount_uses
 from .owners.files import Unreadable, text_of
 from .tree import tree_size
 
@@ -138,7 +138,7 @@ class _Remover:
         runtime = self._home.runtime
         with translated("it can't be removed completely", layer=layer):
             with runtime.layer_lock(layer), runtime.home_lock():
-                uses = mounted.uses(store, (layer,))
+                uses = mount_uses.uses(store, (layer,))
                 if layer in uses.layers or uses.hidden or not store.exists(layer):
                     return False
                 self._remove(layer, ownership)

@@ -20,11 +20,11 @@ from typing import Iterable, Iterator, NamedTuple
 from . import health, owners
 from .errors import InvalidLayerId, translated
 from .foreign import standstill
-from .health.states import DirectoryState, FileState, LinkState, State, is_same, state_of
+from .health.path_state import DirectoryState, FileState, LinkState, State, is_same, state_of
 from .home import mending
 from .home.layout import check_id
 from .home.opening import Home, Opened, home_of
-from .owners import mounted
+from .owners import mount_uses
 
 
 class Repair(NamedTuple):
@@ -104,7 +104,7 @@ def _in_use(home: Home, step: Repair) -> bool:
     """True if a directory to be removed is a mount point in some mount namespace: the kernel would unmount it."""
     if step.after or not isinstance(step.before, DirectoryState) or _is_staged(home, step):
         return False
-    found = mounted.uses(home.store, (step.layer,))
+    found = mount_uses.uses(home.store, (step.layer,))
     return bool(found.layers or found.hidden)
 
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Callable, Iterable, Iterator
 
 from .. import owners
 from ..home.opening import Home, Opened, home_of
-from . import chains, content, folders, links, state
+from . import chains, content, folders, links, runtime
 from .facts import HomeFacts
 from .findings import CODES, SEVERITIES, Finding, Step, rank
 
@@ -46,7 +46,7 @@ def check(
     ownership = owners.resolve(home) if ownership is None else ownership
     facts = HomeFacts(home.store)
     found = [*links.check(facts), *chains.check(facts, ownership), *folders.check(facts, ownership)]
-    found = [*_without_unfinished(found, ownership), *state.check(facts, home), *_records(ownership)]
+    found = [*_without_unfinished(found, ownership), *runtime.check(facts, home), *_records(ownership)]
     if deep:
         pack = getattr(opened, "diff", None) if pack is None else pack
         found += content.check(facts, ownership.engine, pack, progress)

@@ -12,7 +12,7 @@ from ..home.layout import LINK_DIR, LOWER, MAX_DEPTH, WORK
 from ..owners import CONTAINERS_STORAGE, Report, containers_storage
 from .facts import HomeFacts, LayerFacts
 from .findings import Finding, Step
-from .states import FileState, state_of
+from .path_state import FileState, state_of
 
 #: containers/storage mounts in other ways, and checks when it mounts (drivers/overlay/overlay.go, maxDepth).
 _MAX_DEPTH_CONTAINERS = 500

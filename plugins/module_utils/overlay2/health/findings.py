@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple, Optional
 
 from ..errors import printable
-from .states import State
+from .path_state import State
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 #: Worst first. An error keeps a layer, or one above it, from being mounted as it was made; a warning does not.
@@ -75,7 +75,7 @@ class Step(NamedTuple):
     """One step of a repair: the state of a path before and after."""
 
     path: str
-    #: As :func:`~.states.state_of` returns it.
+    #: As :func:`~.path_state.state_of` returns it.
     before: State
     after: State
 

@@ -13,7 +13,7 @@ from ..home.layout import COMMITTED, DIFF, LOWER, MERGED, RECORD, WORK, LayerRec
 from ..owners import Report
 from .facts import HomeFacts, LayerFacts
 from .findings import Finding, Step
-from .states import NOTHING, DirectoryState, FileState, directory_state, state_of
+from .path_state import NOTHING, DirectoryState, FileState, directory_state, state_of
 
 #: Prefixes of the folders that dockerd and containers/storage try the file system in (moby, graphdriver/overlayutils
 #: and overlay2/check.go), and a process that was killed leaves.

@@ -12,7 +12,7 @@ from ..home.layout import DIFF, LINK, LINK_DIR
 from ..home.store import layer_of_target
 from .facts import HomeFacts, LayerFacts
 from .findings import Finding, Step
-from .states import NOTHING, DirectoryState, FileState, LinkState, state_of
+from .path_state import NOTHING, DirectoryState, FileState, LinkState, state_of
 
 
 def check(home: HomeFacts) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Iterable, Mapping, NamedTuple, Tuple
 
 from ..home.opening import Home, Opened, home_of
 from ..home.reading import Chains
-from . import collection, containers_storage, dockerd, engine, mounted
+from . import collection, containers_storage, dockerd, engine, mount_uses
 from .files import Unreadable
 from .records import (
     CERTAIN,
@@ -81,7 +81,7 @@ class _Resolver:
         ids = store.ids()
         self._chains = _KnownChains(store.chains(), ids)
         claims, activity = self._stable_claims()
-        uses = mounted.uses(store, ids, self._chains.links)
+        uses = mount_uses.uses(store, ids, self._chains.links)
         self._claim_ours(claims, ids)
         _claim_mounts(claims, uses)
         owners, doubts = self._spread(claims, ids)
@@ -247,7 +247,7 @@ class _KnownChains:
         return [each for each in found if each], "" if all(found) else "some"
 
 
-def _claim_mounts(claims: Claims, uses: mounted.Uses) -> None:
+def _claim_mounts(claims: Claims, uses: mount_uses.Uses) -> None:
     """Compares the claims with the kernel's mounts, which are true where the files of a killed engine are not."""
     mounted_ids: set[str] = set()
     for layer, evidence in uses.layers.items():

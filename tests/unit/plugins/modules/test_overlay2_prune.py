@@ -9,7 +9,7 @@ import json
 
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import prune, repair
-from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.health.states import (
+from ansible_collections.strata.overlay2.plugins.module_utils.overlay2.health.path_state import (
     NOTHING,
     DirectoryState,
     FileState,

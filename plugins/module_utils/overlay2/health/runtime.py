@@ -15,7 +15,7 @@ from ..linux import fsxattr
 from ..owners import engine
 from .facts import HomeFacts
 from .findings import Finding, Step
-from .states import NOTHING, state_of
+from .path_state import NOTHING, state_of
 
 
 def check(facts: HomeFacts, home: Home) -> Iterator[Finding]:
