@@ -91,6 +91,8 @@ class HomeSource:
         ids = _affected(changed, links, known)
         try:
             fresh = self._facts(driver, driver.layers(ids))
+            parents = {facts.layer.parent for facts in fresh.values() if facts.layer.parent} - ids
+            fresh.update(self._facts(driver, driver.layers(parents)))  # a parent is committed from now on
         except FileNotFoundError:
             fresh = {}
         except (Overlay2Error, OSError) as error:

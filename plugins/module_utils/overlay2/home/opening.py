@@ -99,7 +99,7 @@ class Home(NamedTuple):
 
     def watched_directories(self) -> WatchedDirectories:
         """Returns the directories to watch for changes of layers, links and holders, as with inotify(7)."""
-        return WatchedDirectories(self.path, os.path.join(self.path, LINK_DIR), self.runtime.holders_dir)
+        return WatchedDirectories(*self.store.watched(), self.runtime.holders_dir)
 
 
 def looks_like_home(path: str) -> bool:

@@ -63,6 +63,9 @@ class LayerReader(Protocol):
         :param ids: only these; None for all.
         """
 
+    def watched(self) -> tuple[str, str]:
+        """Returns the directory whose entries are layers, and the one whose entries are link names ("" for none)."""
+
     def chains(self) -> Chains:
         """Returns a reader of lower chains, for callers who need nothing else of many layers."""
 

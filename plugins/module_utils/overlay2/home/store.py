@@ -88,6 +88,9 @@ class GraphDriverStore:
     def chains(self) -> GraphDriverChains:
         return GraphDriverChains(self)
 
+    def watched(self) -> tuple[str, str]:
+        return self.path, os.path.join(self.path, LINK_DIR)
+
     def children(self, layer_id: str) -> list[str]:
         try:
             link = self.files(layer_id).content(LINK)
