@@ -120,7 +120,7 @@ class FileGrid(Grid):
             line.append(("  ", ""))
         line.append((entry.name + ("/" if entry.is_folder else ""), meaning))
         if entry.opaque and entry.kind != ChangeKind.ADD:
-            line.append(("  opaque: replaces the folder below", "warn"))
+            line.append(("  opaque", "warn"))
         elif entry.kind == ChangeKind.DELETE and not entry.owner:
             line.append(("  whiteout without effect", "dim"))
         if key in self._open and key not in self._listings:

@@ -56,7 +56,7 @@ class Grid(ScrollView, can_focus=True):
         &:focus > .grid--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
         & > .grid--dim { color: $foreground-muted; }
         & > .grid--strong { text-style: bold; }
-        & > .grid--accent { color: $text-secondary; }
+        & > .grid--accent { color: $text-primary; }
         & > .grid--good { color: $text-success; }
         & > .grid--warn { color: $text-warning; }
         & > .grid--bad { color: $text-error; }

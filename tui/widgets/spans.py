@@ -27,7 +27,7 @@ STYLES = {
     "": "",
     "dim": "$foreground-muted",
     "strong": "bold",
-    "accent": "$text-secondary",
+    "accent": "$text-primary",
     "good": "$text-success",
     "warn": "$text-warning",
     "bad": "$text-error",
