@@ -15,7 +15,7 @@ import tarfile
 import time
 
 import pytest
-from overlay2 import Driver
+from overlay2 import Driver, repair
 from overlay2.errors import MountError, NotSupported, OptionError, Overlay2Error, QuotaNotSupported
 
 MIB = 1 << 20
@@ -232,7 +232,20 @@ def test_a_failed_create_leaves_no_limit(driver, report):
     report.wait_until_unused()
 
 
-def test_what_a_killed_process_staged_leaves_no_limit(driver, report):
+def test_a_layer_removed_from_another_engines_home_leaves_no_limit(driver, report):
+    driver.create_read_write("layer", storage_opt={"size": "10M"}, diff=archive({"file": MIB}))
+    Driver(driver.home, read_only=True, probe=False).opened.staging.remove_in_place("layer")
+    assert not driver.exists("layer")
+    report.wait_until_unused()
+
+
+def repaired(home):
+    driver = Driver(home, read_only=True, probe=False)
+    assert [step.code for step in repair.perform(driver, repair.plan(driver))] == ["staging-leftover"]
+
+
+@pytest.mark.parametrize("sweep", [Driver, repaired])
+def test_what_a_killed_process_staged_leaves_no_limit(driver, report, sweep):
     code = (
         "import os, signal, sys\n"
         "from overlay2 import Driver\n"
@@ -244,7 +257,7 @@ def test_what_a_killed_process_staged_leaves_no_limit(driver, report):
     done = subprocess.run([sys.executable, "-c", code, driver.home], check=False)
     assert done.returncode == -signal.SIGKILL
     assert any(row.limit for row in report.rows().values())
-    Driver(driver.home)
+    sweep(driver.home)
     report.wait_until_unused()
 
 

@@ -36,7 +36,7 @@ def check(home: HomeFacts, ownership: Report) -> Iterator[Finding]:
     yield from _home(home)
     for other in home.others:
         if not (dialect == "containers-storage" and other.id in _ENGINES_OWN):
-            yield from _no_layer(other)
+            yield from _no_layer(other, dialect)
     for layer in home.layers.values():
         yield from _diff(layer)
         yield from _work(layer, dialect)
@@ -64,12 +64,13 @@ def _too_open(code: str, layer: str, path: str, info: os.stat_result, what: str)
     return Finding(code, layer, path, what, "Take that right away: chmod %04o" % mode, step)
 
 
-def _no_layer(folder: LayerFacts) -> Iterator[Finding]:
+def _no_layer(folder: LayerFacts, dialect: str) -> Iterator[Finding]:
     if folder.id.startswith(_PROBES):
         what = "a test of the file system left it"
         yield Finding("probe-leftover", "", folder.path, what, "Remove it once no engine is starting")
     elif not folder.entries:
-        step = Step(folder.path, directory_state(folder.info), NOTHING)
+        # Without an engine whose locks can be held, somebody may be about to fill it.
+        step = Step(folder.path, directory_state(folder.info), NOTHING) if dialect else None
         what = "it is empty, as a removal that was cut off leaves it"
         yield Finding("layer-incomplete", folder.id, folder.path, what, "Remove it once no engine is at work", step)
     elif _PARTS & set(folder.entries):

@@ -9,7 +9,7 @@ import fcntl
 import os
 from typing import Iterator
 
-from ..home.layout import DIFF, LINK_DIR, MERGED, STAGING, WORK
+from ..home.layout import DIFF, LINK_DIR, STAGING, WORK
 from ..home.opening import Home
 from ..linux import fsxattr
 from ..owners import engine
@@ -71,10 +71,11 @@ def _mounts(home: HomeFacts) -> Iterator[Finding]:
         if not layer or layer == STAGING:
             continue
         remedy = "Unmount it, once nothing uses it: umount %s" % entry.mount_point
-        if layer not in home.layers and (rest == MERGED or layer == LINK_DIR or entry.root.endswith("//deleted")):
+        is_merged = os.path.join(home.path, layer, rest) == home.store.merged_dir(layer)
+        if layer not in home.layers and (is_merged or layer == LINK_DIR or entry.root.endswith("//deleted")):
             what = "%s is mounted there, and the layer does not exist" % entry.fs_type
             yield Finding("mount-stale", "", entry.mount_point, what, remedy)
-        elif rest == MERGED and entry.fs_type != "overlay" and not entry.fs_type.startswith("fuse"):
+        elif is_merged and entry.fs_type != "overlay" and not entry.fs_type.startswith("fuse"):
             what = "%s is mounted on its merged folder" % entry.fs_type
             yield Finding("mount-not-overlay", layer, entry.mount_point, what, remedy)
 
