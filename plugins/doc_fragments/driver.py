@@ -24,6 +24,9 @@ options:
       - V(overlay2.size=10G) sets the quota of read-write layers that are created without a size.
       - With V(overlay2.sync=full), the default of the driver, the changes of a successful task survive a power cut.
         With V(overlay2.sync=none), the kernel decides when the data of a layer reaches the disk.
+      - With V(overlay2.helper=off), archives are unpacked without a second process.
+      - With V(overlay2.ignore_chown_errors=true), files of an archive whose owner does not exist in the user namespace
+        keep the owner of the driver. A warning says how many they are.
     type: list
     elements: str
     default: []

@@ -265,7 +265,9 @@ def planned_layer(plan: Plan, actual: Actual | None, parent: Layer | None) -> La
     """
     after, quota = plan.after, None
     if after["quota"]:
-        quota = actual.layer.quota if actual and actual.layer.quota else QuotaUsage(None, 0, 0, 0)  # type: ignore[arg-type]  # the project is chosen when the layer is created
+        quota = actual.layer.quota if actual else None
+        # The project is chosen when the layer is created.
+        quota = quota or QuotaUsage(None, 0, 0, 0)  # type: ignore[arg-type]
         quota = quota._replace(limit=after["quota"])
     if actual and "create" not in plan.steps:
         size = None if after["diff_id"] != actual.layer.diff_id else actual.layer.size

@@ -43,7 +43,7 @@ def main():
     driver = Driver(home, read_only=True)
     layers = {layer.id: layer for layer in driver.layers()}
     links = os.path.join(home, "l")
-    _home, _links, records = driver.watched_folders()
+    records = driver.watched_directories().holders
     facts = {
         "shown": [name for name in listing(home) if name not in ("l", ".staging", "backingFsBlockDev")],
         "problems": {name: layer.problems for name, layer in layers.items() if layer.problems},

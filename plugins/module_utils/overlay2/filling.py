@@ -68,6 +68,7 @@ def fill(
             scratch_fd=fs.open_on(stack, scratch),
             has_digest=diff_id is not None,
             second_process=home.options.helper,
+            ignore_chown_errors=home.options.ignore_chown_errors,
         )
         if diff_id is not None and result.diff_id != diff_id:
             raise DigestMismatch(

@@ -20,6 +20,8 @@ class DriverOptions(NamedTuple):
     sync: str = "full"
     #: ``overlay2.helper``: a second process may create small files while an archive is applied.
     helper: bool = True
+    #: ``overlay2.ignore_chown_errors``: files whose owner a user namespace does not know keep the driver's.
+    ignore_chown_errors: bool = False
 
 
 def parse_options(options: Iterable[str]) -> DriverOptions:
@@ -36,10 +38,13 @@ def parse_options(options: Iterable[str]) -> DriverOptions:
             parsed = parsed._replace(sync=_choice(key, value, ("full", "none")))
         elif key == "overlay2.helper":
             parsed = parsed._replace(helper=_choice(key, value, ("on", "off")) == "on")
+        elif key == "overlay2.ignore_chown_errors":
+            ignore = _choice(key, value, ("true", "false")) == "true"
+            parsed = parsed._replace(ignore_chown_errors=ignore)
         else:
             raise OptionError(
                 "overlay2: unknown option %s" % key,
-                remedy="Known are overlay2.size, overlay2.sync and overlay2.helper",
+                remedy="Known are overlay2.size, overlay2.sync, overlay2.helper and overlay2.ignore_chown_errors",
             )
     return parsed
 

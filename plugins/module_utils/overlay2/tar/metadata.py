@@ -42,13 +42,17 @@ class MetadataSetter:
     :param root_fd: the target of the archive.
     :param empty: the target is empty, so that all directories in it are made here.
     :param id_map: for the entries' ids, which are the container's.
+    :param ignore_chown_errors: an entry whose owner this user namespace does not know keeps this process's.
     """
 
-    def __init__(self, root_fd: int, empty: bool, id_map: IdMap) -> None:
+    def __init__(self, root_fd: int, empty: bool, id_map: IdMap, ignore_chown_errors: bool = False) -> None:
         self._id_map = id_map
+        self._ignore_chown_errors = ignore_chown_errors
         self._owners: Dict[Tuple[int, int], Tuple[int, int]] = {}
         #: attributes that were left out
         self.dropped = Tally()
+        #: owners that were not set
+        self.unset_owners = Tally()
         # What a new file is like by itself: its owner, and the bits of its mode that need chmod(2).
         self._new_owner: Optional[Tuple[int, int]] = None
         self._unset_bits = _ALL_BITS
@@ -83,7 +87,7 @@ class MetadataSetter:
         """Set everything on a new file that is open and has its content."""
         owner, mode = self.missing_on_new_file(entry)
         if owner is not None:
-            os.fchown(descriptor, owner[0], owner[1])
+            self._chown(descriptor, owner, entry.path)
         if entry.xattrs:
             self._set_xattrs(descriptor, entry)
         if mode is not None:
@@ -98,7 +102,7 @@ class MetadataSetter:
         """
         owner = self.owner(entry.uid, entry.gid)
         if not new or owner != self._new_owner:
-            os.fchown(descriptor, owner[0], owner[1])
+            self._chown(descriptor, owner, entry.path)
         default_acl = self._set_xattrs(descriptor, entry) if entry.xattrs else b""
         if not new or entry.mode & self._unset_bits:
             os.fchmod(descriptor, entry.mode)
@@ -132,12 +136,21 @@ class MetadataSetter:
         owner = self.owner(entry.uid, entry.gid)
         # Only if it differs: a hard link's entry need not repeat the capability that chown(2) would remove.
         if owner != (self._new_owner if info is None else (info.st_uid, info.st_gid)):
-            os.chown(base, owner[0], owner[1], dir_fd=parent, follow_symlinks=False)
+            self._chown(base, owner, entry.path, parent)
         if entry.xattrs:
             self._set_xattrs(xattr.below(parent, base), entry)
         if not is_link:
             _chmod(parent, base, entry.mode)
         os.utime(base, ns=(entry.atime, entry.mtime), dir_fd=parent, follow_symlinks=False)
+
+    def _chown(self, target: int | bytes, owner: tuple[int, int], path: bytes, dir_fd: int | None = None) -> None:
+        """chown(2) of a descriptor, or of a name in a directory that is not followed."""
+        try:
+            os.chown(target, owner[0], owner[1], dir_fd=dir_fd, follow_symlinks=isinstance(target, int))
+        except OSError as error:
+            if not self._ignore_chown_errors or error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            self.unset_owners.add("%d:%d" % owner, "%d:%d on %s" % (*owner, os.fsdecode(path)))
 
     def _set_xattrs(self, target: int | bytes, entry: Entry) -> bytes:
         """Set an entry's attributes, except a default ACL, which is returned."""

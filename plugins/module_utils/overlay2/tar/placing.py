@@ -413,9 +413,9 @@ def _refusal(entry: Entry, error: OSError, root_fd: int) -> Overlay2Error:
         ArchiveError, "the entry can't be unpacked", error, path=entry.path, place=root_fd, needed=needed
     )
     if error.errno == errno.EINVAL and (entry.uid or entry.gid):
-        refusal.remedy = "If uid %d and gid %d have no place in the user namespace, map more subordinate ids" % (
-            entry.uid,
-            entry.gid,
+        refusal.remedy = (
+            "If uid %d and gid %d are not in the user namespace, map more subordinate ids,"
+            " or set overlay2.ignore_chown_errors=true" % (entry.uid, entry.gid)
         )
     return refusal
 

@@ -49,6 +49,8 @@ class Unpacked(NamedTuple):
     skipped_devices: LeftOut = LeftOut()
     #: extended attributes and ACLs that the file system or the kernel does not take; the examples are ``name on path``
     dropped_attributes: LeftOut = LeftOut()
+    #: owners that this user namespace does not know, with ``ignore_chown_errors``; the examples are ``uid:gid on path``
+    unset_owners: LeftOut = LeftOut()
 
 
 def unpack(
@@ -65,6 +67,7 @@ def unpack(
     progress: Callable[[int], None] | None = None,
     has_digest: bool = False,
     second_process: bool = True,
+    ignore_chown_errors: bool = False,
 ) -> Unpacked:
     """Unpack a tar stream, plain or compressed, into a folder.
 
@@ -86,6 +89,8 @@ def unpack(
         an end mark, which may have been cut between two entries, is unpacked with a warning; and an archive of images
         is refused.
     :param second_process: fork for archives with many files, to create small files in parallel.
+    :param ignore_chown_errors: entries keep the owner of this process if the kernel refuses theirs, as it does in a
+        user namespace without that id.
     :raises CorruptArchive: the stream is cut short, damaged, or not a tar archive. ``path`` is the stream's name.
     :raises BreakoutError: an entry would have reached outside the target.
     :raises ArchiveError: any other reason why an entry can't be unpacked; ``path`` is its name.
@@ -101,7 +106,7 @@ def unpack(
         else:
             converter = MergeWhiteouts(root_fd, root_fd if empty and upper_fd is None else upper_fd)
         stack.callback(converter.close)
-        metadata = MetadataSetter(root_fd, empty, id_map)
+        metadata = MetadataSetter(root_fd, empty, id_map, ignore_chown_errors)
         placing = Placing(reader, root_fd, converter, metadata, scratch_fd)
         placing.tree_size = 0 if empty else None
         placing.in_userns = in_userns
@@ -111,7 +116,8 @@ def unpack(
         with contextlib.closing(placing):
             placing.run()
             devices, attributes = placing.skipped_devices.result, metadata.dropped.result
-            result = Unpacked(placing.size, reader.diff_id, placing.tree_size, devices, attributes)
+            owners = metadata.unset_owners.result
+            result = Unpacked(placing.size, reader.diff_id, placing.tree_size, devices, attributes, owners)
         if not (reader.end_is_marked or has_digest or source.proves_itself):
             log.warning(
                 "%s has no end mark: nothing shows that it is whole. Give its digest to be sure",
@@ -121,6 +127,10 @@ def unpack(
         log.warning("%d devices or fifos left out, as a user namespace may not make them: %s", devices.total, devices)
     if attributes.total:
         log.warning("%d attributes left out, as they can't be stored here: %s", attributes.total, attributes)
+    if owners.total:
+        log.warning(
+            "%d entries keep this process's owner, as theirs is not in the user namespace: %s", owners.total, owners
+        )
     return result
 
 

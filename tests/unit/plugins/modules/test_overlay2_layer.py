@@ -126,6 +126,19 @@ def test_absent_refuses_what_a_process_uses(home, spawn):
     assert modules.run("overlay2_layer", home=home, id="web", state="absent", force=True)["changed"]
 
 
+def test_absent_refuses_a_base_that_a_process_uses(home, spawn):
+    driver = Driver(home)
+    driver.create("web")
+    path = driver.get("web")
+    process = spawn(["sh", "-c", "echo there; read line"], cwd=path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"there\n"
+    driver.put("web")
+    result = modules.run("overlay2_layer", home=home, id="web", state="absent")
+    assert f"processes use it: {process.pid} (sh)" in result["msg"]
+    process.communicate(b"\n", timeout=30)
+    assert modules.run("overlay2_layer", home=home, id="web", state="absent")["changed"]
+
+
 def test_an_owner_survives_and_protects(home):
     assert modules.run("overlay2_layer", home=home, id="web")["layer"]["owner"] is None
     for check_mode, changed in ((True, True), (False, True), (False, False)):

@@ -704,3 +704,27 @@ def _skipped_devices(home):
     driver.create("base", diff=io.BytesIO(archive.getvalue()), report=told.append)
     (unpacked,) = told
     return unpacked.skipped_devices.total, os.listdir(home + "/base/diff/dev") == []
+
+
+@pytest.mark.parametrize("files", [3, 700], ids=["one process", "two processes"])
+def test_owners_that_a_user_namespace_does_not_have_can_be_ignored(userns, home, files):
+    assert userns(_foreign_owners, home, files) == (True, files, files, {0})
+
+
+def _foreign_owners(home, files):
+    told = []
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for number in range(files):
+            entry = tarfile.TarInfo(f"f{number}")
+            entry.uid = entry.gid = 1000
+            tar.addfile(entry)
+    with pytest.raises(ArchiveError) as refused:
+        Driver(home).create("strict", diff=io.BytesIO(archive.getvalue()))
+    names_option = "ignore_chown_errors" in refused.value.remedy
+    driver = Driver(home, ["overlay2.sync=none", "overlay2.ignore_chown_errors=true"])
+    driver.create("base", diff=io.BytesIO(archive.getvalue()), report=told.append)
+    (unpacked,) = told
+    diff = home + "/base/diff"
+    owners = {os.stat(os.path.join(diff, name)).st_uid for name in os.listdir(diff)}
+    return names_option, len(os.listdir(diff)), unpacked.unset_owners.total, owners
