@@ -25,7 +25,7 @@ pytest.importorskip("textual")
 #: Seconds until the slowest of machines has shown what it has to show.
 PATIENCE = 60
 
-#: A driver of the same home in another process, told by lines what to do.
+#: A driver of the same home in another process, which reads commands from its standard input.
 OTHER = """
 import sys
 from overlay2 import Driver

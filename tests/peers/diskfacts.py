@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What lies in a folder, entry by entry, told by ``lstat`` and ``listxattr``."""
+"""The entries of a folder, as ``lstat`` and ``listxattr`` report them."""
 
 from __future__ import annotations
 

@@ -71,14 +71,14 @@ def fit(line: Line, width: int, right: bool = False) -> list[Span]:
         blank = (" " * (width - length), "")
         return [blank, *pieces] if right else [*pieces, blank]
     kept: list[Span] = []
-    room = width - 1
+    left = width - 1
     for text, meaning in pieces:
         size = cell_len(text)
-        if size > room:
-            kept.append((set_cell_size(text, room), meaning))
+        if size > left:
+            kept.append((set_cell_size(text, left), meaning))
             break
         kept.append((text, meaning))
-        room -= size
+        left -= size
     return [*kept, ("…", "dim")] if width > 0 else []
 
 

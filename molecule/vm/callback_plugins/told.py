@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pass on what a play is told by the driver's modules, the moment it is told."""
+"""Pass on the results of the driver's modules as soon as a play receives them."""
 
 from __future__ import annotations
 

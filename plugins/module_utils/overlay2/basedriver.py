@@ -112,7 +112,7 @@ class BaseDriver(MountDriver):
         lifecycle.set_owner(self.opened, id, owner)
 
     def remove(self, id: str, *, guard: bool = False) -> None:
-        """Removes a layer with everything in it, mounted or not; a missing one is no error. moby's Remove.
+        """Removes a layer with everything in it, mounted or not; a missing one is not an error. moby's Remove.
 
         :param guard: refuse if another layer stands on it, it is mounted or held, or processes use its files.
         :raises LayerInUse: so refused; names the layers, holders or processes.

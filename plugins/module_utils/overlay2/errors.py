@@ -126,7 +126,7 @@ class ArchiveError(Overlay2Error):
 
 
 class CorruptArchive(ArchiveError):
-    """A stream is truncated, fails its checksum or is no tar archive."""
+    """A stream is truncated, fails its checksum or is not a tar archive."""
 
 
 class BreakoutError(ArchiveError):

@@ -189,7 +189,7 @@ class MetadataSetter:
 def _new_file(root_fd: int) -> tuple[tuple[int, int], int] | None:
     """Owner of a new file below a directory, and the mode bits that the umask removes or open(2) never sets.
 
-    None if that can't be told for all directories below.
+    None if that is not known for all directories below.
     """
     if os.fstat(root_fd).st_mode & stat.S_ISGID or xattr.get(root_fd, xattr.DEFAULT_ACL):
         return None  # directories below would inherit it

@@ -13,7 +13,7 @@ from .ustar import MAX_OCTAL_ID, MAX_OCTAL_SIZE
 if TYPE_CHECKING:
     from typing import Mapping
 
-#: Longest name and link that a header has room for.
+#: The longest name and link that fit into a header.
 _ROOM = 100
 #: Bytes of a path that is too long that an error shows.
 _SHOWN = 200

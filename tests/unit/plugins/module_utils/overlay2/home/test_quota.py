@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The quota room where the kernel has no project quota: clear refusals, nothing left behind. With quota: tests/vm."""
+"""home/quota.py without project quota in the kernel: clear refusals, nothing left behind. With quota: tests/vm."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_what_is_made_below_inherits_and_what_was_there_does_not(xfs_home, folde
 
 
 def test_xfs_lets_nothing_of_another_project_be_renamed_into_an_inheriting_folder(xfs_home, folder):
-    """Why the quota room takes the flag off a home."""
+    """The reason why home/quota.py removes the flag from a home."""
     fsxattr.set_project(folder, 42)
     outside = os.path.join(os.path.dirname(xfs_home), "outside")
     os.mkdir(outside)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether an engine is at work, told by the locks that others hold."""
+"""Whether an engine is running, by the locks that others hold."""
 
 from __future__ import annotations
 
