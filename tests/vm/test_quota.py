@@ -108,7 +108,7 @@ def test_probe_needs_no_privilege_and_reading_says_that_it_does(home):
 
 def test_by_a_device_node_as_on_a_kernel_before_5_14(home, report, overlay, monkeypatch):
     monkeypatch.setattr(quotactl, "has_descriptor_call", lambda: False)
-    with pytest.raises(QuotaNotSupported, match="no device node"):
+    with pytest.raises(QuotaNotSupported, match="no node of the file system"):
         # /dev/block is udev's, and the guest has none
         QuotaControl.probe(home)
     control = QuotaControl.open(home)
@@ -124,9 +124,9 @@ def test_by_a_device_node_as_on_a_kernel_before_5_14(home, report, overlay, monk
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("noquota", "has it not enabled"),
-        ("uquota", "project quota not enabled"),
-        ("pqnoenforce", "counts project quota but does not enforce it"),
+        ("noquota", "it is not enabled"),
+        ("uquota", "is not enabled"),
+        ("pqnoenforce", "is counted but not enforced"),
     ],
 )
 def test_an_xfs_without_project_quota_says_what_is_missing(loop_xfs, options, words):

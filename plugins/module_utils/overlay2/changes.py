@@ -1,33 +1,33 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
 # Behaviour after Docker's overlay2 graph driver (Apache-2.0, see LICENSES/Apache-2.0.txt).
-"""What differs between two layers.
+"""The differences between two layers, found in two ways.
 
-Two ways to the same answer. :func:`compare` looks at two whole trees, as moby's archive.ChangesDirs does for
-every pair. :func:`overlay_changes` reads the upper folder of a layer alone and asks the folders below only about
-the names found there, so it costs what has changed, not what there is.
+:func:`compare` reads two whole trees, as moby's archive.ChangesDirs does for every pair. :func:`overlay_changes` reads
+the upper directory of a layer and looks up its names in the directories below. So its time depends on the number of
+changes, not on the size of the layers.
 
-The answer is moby's: a change of type, mode, owner, device number or ``security.capability``, and of anything
-but a folder also of size or modification time. Contents are not read.
+Both report moby's differences: a change of type, mode, owner, device number or ``security.capability``, and for
+everything but directories also of size or modification time. Contents are not read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import errno
 import os
 import stat
-from typing import Dict, List, NamedTuple, Optional, Set
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Set
 
-from .linux import xattr
+from .linux import fs, xattr
 from .linux.overlayfs import is_whiteout
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+if TYPE_CHECKING:
+    from typing import Iterable, Iterator, Sequence
+
 _SECOND = 10**9
-#: Characters of a path, of up to four bytes each, that surely fit into PATH_MAX.
+#: A path of this many characters, of up to four bytes each, fits into PATH_MAX.
 _SHORT = 1000
-_CAPABILITY = "security.capability"
 
 
 class ChangeKind(enum.IntEnum):
@@ -38,59 +38,59 @@ class ChangeKind(enum.IntEnum):
     DELETE = 2
 
     @property
-    def letter(self):
-        """``C``, ``A`` or ``D``, as ``docker diff`` prints it (str)."""
+    def letter(self) -> str:
+        """``C``, ``A`` or ``D``, as ``docker diff`` prints it."""
         return "CAD"[self]
 
 
 class Change(NamedTuple):
-    """One difference: ``path`` is absolute within the layer (str), ``kind`` a :class:`ChangeKind`."""
+    """One difference."""
 
+    #: absolute within the layer
     path: str
     kind: ChangeKind
 
 
 class NotComparable(Exception):
-    """A layer's folder uses an overlay feature that only a mount can make sense of."""
+    """A layer's directory uses a feature of overlayfs that only a mount can interpret."""
 
 
 class Place(NamedTuple):
-    """Where a path was found: the root folder's descriptor, and what lstat(2) said."""
+    """Where a path was found."""
 
+    #: descriptor of the layer's root directory
     root: int
     info: os.stat_result
 
-    @property
-    def is_folder(self):
-        return stat.S_ISDIR(self.info.st_mode)
 
-
-#: Parts of a stat result as a tuple, which cost less than names.
+#: Parts of a stat result by index, which is faster than by name.
 _MODE = stat.ST_MODE
 _OWNERS_AND_SIZE = slice(stat.ST_UID, stat.ST_SIZE + 1)
 
 
-def compare(new, old):
-    """Changes from one tree to another (moby's ChangesDirs).
+def compare(new: int, old: int | None) -> list[Change]:
+    """Returns the changes from one tree to another, sorted by path; moby's ChangesDirs.
 
-    :param new: the tree's root, an open folder (int).
-    :param old: the other's; None stands for an empty one.
-    :returns: list of :class:`Change`, sorted by path.
-    :raises OSError: a folder can't be read. What vanishes meanwhile counts as not there.
+    :param new: descriptor of the new tree's root directory.
+    :param old: descriptor of the old tree's; None for an empty tree.
+    :raises OSError: a directory cannot be read. Files that vanish meanwhile count as missing.
     """
     found: Dict[str, ChangeKind] = {}
     pending = [("", old is not None)]
     while pending:
         folder, in_old = pending.pop()
-        there = listing(old, folder) if in_old else {}
+        there = listing(old, folder) if in_old and old is not None else {}
         for name, info in listing(new, folder).items():
             before = there.pop(name, None)
             is_folder = stat.S_ISDIR(info.st_mode)
-            same_number = before is not None and info.st_ino == before.st_ino
-            if same_number and (info.st_dev == before.st_dev or (not is_folder and _untouched(info, before))):
-                continue  # the very same file, or folder with all below it
+            if (
+                before is not None
+                and info.st_ino == before.st_ino
+                and (info.st_dev == before.st_dev or (not is_folder and _untouched(info, before)))
+            ):
+                continue  # the very same file, or directory with everything below it
             path = folder + "/" + name
-            if before is None:
+            if before is None or old is None:
                 found[path] = ChangeKind.ADD
             elif differs(path, Place(new, info), Place(old, before)):
                 found[path] = ChangeKind.MODIFY
@@ -101,24 +101,25 @@ def compare(new, old):
     return _finished(found)
 
 
-def overlay_changes(upper, lowers, xattr_class):
-    """Changes of a layer against the layer directly below it, out of its own folder.
+def overlay_changes(upper: int, lowers: Sequence[int], xattr_class: str) -> list[Change]:
+    """Returns the changes of a layer against the layer directly below it, read from its own directory.
 
-    :param upper: its ``diff`` folder, open (int).
-    :param lowers: the ``diff`` folders below, open, uppermost first (list of int).
+    The result is that of :func:`compare` for the two layers, mounted.
+
+    :param upper: descriptor of its ``diff`` directory.
+    :param lowers: descriptors of the ``diff`` directories below, uppermost first.
     :param xattr_class: ``"trusted"`` or ``"user"``.
-    :returns: what :func:`compare` would say of the two layers, mounted.
-    :raises NotComparable: a redirect, or a whiteout in the form of an attribute, was met.
-    :raises OSError: a folder can't be read.
+    :raises NotComparable: there is a redirect, or a whiteout that is an attribute.
+    :raises OSError: a directory cannot be read.
     """
     view = LowerView(xattr_class)
     found: Dict[str, ChangeKind] = {}
-    # The third item: an opaque folder here or further up hides everything below this layer.
+    # The third item: an opaque directory here or further up hides everything below this layer.
     pending = [("", list(lowers), False)]
     while pending:
         folder, below, alone = pending.pop()
         here = listing(upper, folder)
-        # The kernel asks no layer's uppermost folder whether it is opaque.
+        # The kernel does not look whether the root of a layer is opaque.
         alone = (view.is_opaque(upper, folder) and bool(folder)) or alone
         if alone:
             for name in view.names(below, folder):
@@ -141,17 +142,16 @@ def overlay_changes(upper, lowers, xattr_class):
 
 
 class LowerView:
-    """Names as they show through a stack of lower folders (Documentation/filesystems/overlayfs.rst)."""
+    """Merges lower directories as overlayfs does (Documentation/filesystems/overlayfs.rst)."""
 
-    def __init__(self, xattr_class):
-        self._opaque = "%s.overlay.opaque" % xattr_class
-        self._redirect = "%s.overlay.redirect" % xattr_class
+    def __init__(self, xattr_class: str) -> None:
+        self._opaque = xattr.opaque(xattr_class)
+        self._redirect = xattr.redirect(xattr_class)
 
-    def look_up(self, roots, path):
-        """What shows at ``path``.
+    def look_up(self, roots: Iterable[int], path: str) -> tuple[Place | None, list[int]]:
+        """Returns where the visible file at ``path`` is; for a directory, also the roots that it is merged from.
 
-        :param roots: those that add to the folder ``path`` is in, uppermost first.
-        :returns: (:class:`Place` or None, list of the roots that add to it where it is a folder).
+        :param roots: those that the directory above ``path`` is merged from, uppermost first.
         """
         top: Optional[Place] = None
         adding: List[int] = []
@@ -163,14 +163,14 @@ class LowerView:
                 break
             top = top or Place(root, info)
             if not stat.S_ISDIR(info.st_mode):
-                break  # on top it hides what follows, below a folder it is hidden itself
+                break  # uppermost, it hides the rest; below a directory, it is hidden itself
             adding.append(root)
             if self.is_opaque(root, path):
                 break
         return top, adding
 
-    def names(self, roots, folder):
-        """Names that show in ``folder`` and where each comes from (dict of :class:`Place`)."""
+    def names(self, roots: Iterable[int], folder: str) -> dict[str, Place]:
+        """Returns the visible names in a directory and where each comes from."""
         shown: Dict[str, Place] = {}
         hidden: Set[str] = set()
         for root in roots:
@@ -183,26 +183,22 @@ class LowerView:
                     shown[name] = Place(root, info)
         return shown
 
-    def is_opaque(self, root, folder):
-        """Whether a folder hides those below it (bool).
+    def is_opaque(self, root: int, folder: str) -> bool:
+        """True if a directory hides those of its name below.
 
         :raises NotComparable: it is redirected, or marks whiteouts by attribute.
         """
         descriptor = open_directory(root, folder)
         try:
-            names = os.listxattr(descriptor)
+            names = xattr.names(descriptor)
             if self._redirect in names and folder:
-                raise NotComparable("the folder %s is redirected" % folder)
-            value = os.getxattr(descriptor, self._opaque) if self._opaque in names else b""
-        except OSError as error:
-            if error.errno in (errno.ENOTSUP, errno.ENODATA):
-                return False
-            raise
+                raise NotComparable("the directory %s is redirected" % folder)
+            value = xattr.get(descriptor, self._opaque) if self._opaque in names else None
         finally:
             os.close(descriptor)
-        if value == b"x":
-            raise NotComparable("the folder %s has whiteouts as attributes" % folder)
-        return value == b"y"
+        if value == xattr.OPAQUE_WHITEOUTS:
+            raise NotComparable("the directory %s has whiteouts as attributes" % folder)
+        return value == xattr.OPAQUE
 
 
 def require_no_redirect(xattr_class: str, descriptor: int) -> None:
@@ -211,25 +207,26 @@ def require_no_redirect(xattr_class: str, descriptor: int) -> None:
     :raises NotComparable: it is redirected.
     """
     if xattr.get(descriptor, xattr.redirect(xattr_class)) is not None:
-        raise NotComparable("the folder %s is redirected" % os.readlink("/proc/self/fd/%d" % descriptor))
+        raise NotComparable("the directory %s is redirected" % os.readlink("/proc/self/fd/%d" % descriptor))
 
 
-def open_directory(root, folder):
+def open_directory(root: int, folder: str) -> int:
+    """Opens a directory by its path below an open one, however long; no link is followed at the end."""
     path = folder[1:] or "."
     if len(path) <= _SHORT:
-        return os.open(path, _DIRECTORY, dir_fd=root)
+        return os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=root)
     with _brought_near(root, path) as (near, rest):
-        return os.open(rest, _DIRECTORY, dir_fd=near)
+        return os.open(rest, fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=near)
 
 
 @contextlib.contextmanager
-def _brought_near(root, path):
-    """A path longer than the kernel takes in one piece: yields an open folder on the way and the rest from there."""
+def _brought_near(root: int, path: str) -> Iterator[tuple[int, str]]:
+    """For a path that is too long for the kernel: yields the descriptor of a directory on the way, and the rest."""
     current = os.dup(root)
     try:
         while len(path) > _SHORT:
             cut = path.rindex("/", 0, _SHORT)
-            below = os.open(path[:cut], _DIRECTORY, dir_fd=current)
+            below = os.open(path[:cut], fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=current)
             os.close(current)
             current, path = below, path[cut + 1 :]
         yield current, path
@@ -237,13 +234,13 @@ def _brought_near(root, path):
         os.close(current)
 
 
-def listing(root, folder):
-    """Names in a folder and what lstat(2) says of them (dict); empty where it vanished."""
+def listing(root: int, folder: str) -> dict[str, os.stat_result]:
+    """Returns the names in a directory and the result of lstat(2) for each; none if the directory is gone."""
     try:
         descriptor = open_directory(root, folder)
     except FileNotFoundError:
         return {}
-    found = {}
+    found: Dict[str, os.stat_result] = {}
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
@@ -256,8 +253,8 @@ def listing(root, folder):
     return found
 
 
-def lstat(root, path):
-    """What lstat(2) says of a path below an open folder; None where there is nothing."""
+def lstat(root: int, path: str) -> os.stat_result | None:
+    """Returns the result of lstat(2) for a path below an open directory; None if the path is missing."""
     try:
         if len(path) <= _SHORT:
             return os.stat(path[1:], dir_fd=root, follow_symlinks=False)
@@ -267,8 +264,8 @@ def lstat(root, path):
         return None
 
 
-def differs(path, new, old):
-    """Whether two files of one path count as different (moby's FileInfo comparison and sameFsTime)."""
+def differs(path: str, new: Place, old: Place) -> bool:
+    """True if two files of one path count as different; moby's FileInfo comparison and sameFsTime."""
     here, there = new.info, old.info
     if here.st_mode != there.st_mode or here.st_rdev != there.st_rdev:
         return True
@@ -278,15 +275,15 @@ def differs(path, new, old):
     if has_content and (here.st_size != there.st_size or not _same_time(here.st_mtime_ns, there.st_mtime_ns)):
         return True
     if (here.st_ino, here.st_ctime_ns) == (there.st_ino, there.st_ctime_ns):
-        return False  # one inode seen twice: any change of an attribute would have changed its ctime
+        return False  # one inode seen twice: a change of an attribute would have changed its ctime
     return _capability(new.root, path) != _capability(old.root, path)
 
 
-def _untouched(one, other):
-    """Whether two stat results with one inode number are of one file that nobody changed in between.
+def _untouched(one: os.stat_result, other: os.stat_result) -> bool:
+    """True if two stat results with one inode number belong to one file that did not change in between.
 
-    Device numbers say nothing: each overlay mount shows the files of its lower layers under one of its own. And a file
-    that is copied up keeps its number, so all else must be the same; the time of change alone has too coarse a clock.
+    st_dev cannot be used: each overlay mount reports its own. st_ino survives copy-up, so ctime, mtime, mode, owner and
+    size must match as well; the clock of ctime alone is too coarse.
     """
     return (
         one.st_ctime_ns == other.st_ctime_ns
@@ -296,25 +293,25 @@ def _untouched(one, other):
     )
 
 
-def _same_time(one, other):
-    """Equal, or equal to the second where one side has no finer part: archives carry whole seconds."""
+def _same_time(one: int, other: int) -> bool:
+    """True if two times in nanoseconds are equal, or if one is a whole second, as in archives, and the other in it."""
     if one == other:
         return True
     return one // _SECOND == other // _SECOND and (one % _SECOND == 0 or other % _SECOND == 0)
 
 
-def _capability(root, path):
+def _capability(root: int, path: str) -> bytes:
     try:
         if len(path) <= _SHORT:
-            return os.getxattr("/proc/self/fd/%d%s" % (root, path), _CAPABILITY, follow_symlinks=False)
+            return os.getxattr("/proc/self/fd/%d%s" % (root, path), xattr.CAPABILITY, follow_symlinks=False)
         with _brought_near(root, path[1:]) as (near, rest):
-            return os.getxattr("/proc/self/fd/%d/%s" % (near, rest), _CAPABILITY, follow_symlinks=False)
+            return os.getxattr("/proc/self/fd/%d/%s" % (near, rest), xattr.CAPABILITY, follow_symlinks=False)
     except OSError:
         return b""
 
 
-def _finished(found):
-    """Add the folders that only have changes below them, sort, and make records."""
+def _finished(found: dict[str, ChangeKind]) -> list[Change]:
+    """Adds the directories that only have changes below them, and returns sorted records."""
     for path in list(found):
         folder = os.path.dirname(path)
         while folder != "/" and folder not in found:

@@ -6,16 +6,26 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import TYPE_CHECKING
 
 from .errors import OptionError
 from .tar.decompression import decompressed
+
+if TYPE_CHECKING:
+    from typing import BinaryIO, Protocol
+
+    class Readable(Protocol):
+        """A binary stream that reads into a buffer."""
+
+        def readinto(self, buffer: memoryview, /) -> int | None: ...
+
 
 _CHUNK = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def checked_digest(text):
-    """The digest itself (str), once it is known to be well formed.
+def checked_digest(text: str) -> str:
+    """Returns ``text`` if it is a digest.
 
     :raises OptionError: not ``sha256:`` and 64 lower-case hexadecimal digits.
     """
@@ -28,18 +38,19 @@ def checked_digest(text):
 
 
 class HashingWriter:
-    """Counts and hashes what is written, and hands it on where there is somebody to take it.
+    """Counts and hashes the bytes that are written, and passes them on.
 
-    :param raw: a buffered binary file, or None. ``size`` is the number of bytes so far (int).
+    :param raw: a buffered binary file to write to, or None.
     """
 
-    def __init__(self, raw=None):
+    def __init__(self, raw: BinaryIO | None = None) -> None:
         self._raw = raw
         self._hash = hashlib.sha256()
+        #: bytes so far
         self.size = 0
 
-    def write(self, data):
-        """Take ``data`` (bytes-like) whole and return its length in bytes."""
+    def write(self, data: bytes | memoryview) -> int:
+        """Takes all of ``data`` and returns its length in bytes."""
         self._hash.update(data)
         self.size += len(data)
         if self._raw is not None:
@@ -47,13 +58,13 @@ class HashingWriter:
         return len(data)
 
     @property
-    def digest(self):
-        """The digest of all that was written so far (str)."""
+    def digest(self) -> str:
+        """The digest of everything that was written so far."""
         return "sha256:" + self._hash.hexdigest()
 
 
-def pump(stream, *writers):
-    """Copy the rest of ``stream`` (a binary file with ``readinto()``) to each of the writers, a chunk at a time."""
+def pump(stream: Readable, *writers: HashingWriter | BinaryIO) -> None:
+    """Copies the rest of ``stream`` to each of the writers, in chunks."""
     with memoryview(bytearray(_CHUNK)) as view:
         count = stream.readinto(view)
         while count:
@@ -62,18 +73,18 @@ def pump(stream, *writers):
             count = stream.readinto(view)
 
 
-def digest_of(stream):
-    """Digest (str) of the rest of a binary stream, in bounded memory."""
+def digest_of(stream: Readable) -> str:
+    """Returns the digest of the rest of a binary stream, in bounded memory."""
     writer = HashingWriter()
     pump(stream, writer)
     return writer.digest
 
 
-def diff_id_of(stream):
-    """Diff ID (str) of a tar, compressed or not: the digest of the uncompressed stream (OCI image-spec, config.md).
+def diff_id_of(stream: BinaryIO) -> str:
+    """Returns the diff ID of a tar, compressed or not: the digest of the plain stream (OCI image-spec, config.md).
 
     :raises CorruptArchive: the compressed stream is truncated or damaged.
-    :raises CompressionNotSupported: nothing on this host reads the compression.
+    :raises CompressionNotSupported: this host cannot read the compression.
     """
     with decompressed(stream) as plain:
         return digest_of(plain)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Identity mapping between a container's ids and the host's (Docker's ``idtools.IdentityMapping``)."""
+"""Maps user and group ids between a container and the host (Docker's ``idtools.IdentityMapping``)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Sequence, Tuple
 
 from .errors import OptionError, from_os_error
 
@@ -24,20 +24,20 @@ class IdMap(NamedTuple):
     gids: Tuple[IdRange, ...] = ()
 
     @property
-    def empty(self):
-        """True where every id stands for itself (bool)."""
+    def empty(self) -> bool:
+        """True if every id is mapped to itself."""
         return not self.uids and not self.gids
 
     @property
-    def root(self):
-        """Host (uid, gid) of container root; 0, 0 for an empty map (the seed's RootPair).
+    def root(self) -> tuple[int, int]:
+        """Host (uid, gid) of container root; 0, 0 for an empty map; moby's RootPair.
 
-        :raises OptionError: the map has no place for id 0.
+        :raises OptionError: the map does not contain id 0.
         """
         return _shift(0, self.uids, "uid", False), _shift(0, self.gids, "gid", False)
 
-    def to_host(self, uid, gid):
-        """Host (uid, gid) of a container's pair. An id that already is container root's host id stays (moby's ToHost).
+    def to_host(self, uid: int, gid: int) -> tuple[int, int]:
+        """Returns the host's (uid, gid) for a container's; container root's host id is left unchanged; moby's ToHost.
 
         :raises OptionError: an id is outside every range.
         """
@@ -47,29 +47,30 @@ class IdMap(NamedTuple):
             gid if gid == root_gid else _shift(gid, self.gids, "gid", False),
         )
 
-    def to_container(self, uid, gid):
-        """Container (uid, gid) of a host pair.
+    def to_container(self, uid: int, gid: int) -> tuple[int, int]:
+        """Returns the container's (uid, gid) for the host's.
 
         :raises OptionError: an id is outside every range.
         """
         return _shift(uid, self.uids, "uid", True), _shift(gid, self.gids, "gid", True)
 
     @classmethod
-    def from_subid(cls, user, subuid="/etc/subuid", subgid="/etc/subgid"):
-        """The map that ``/etc/subuid`` and ``/etc/subgid`` grant a user (name or number, as text).
+    def from_subid(cls, user: str, subuid: str = "/etc/subuid", subgid: str = "/etc/subgid") -> IdMap:
+        """Returns the map that ``/etc/subuid`` and ``/etc/subgid`` grant a user.
 
-        Ranges are laid end to end from container id 0 upwards, as dockerd's ``userns-remap`` does.
+        Ranges are placed end to end from container id 0 upwards, as by dockerd's ``userns-remap``.
 
-        :raises OptionError: the user has no range in one of the files, or it can't be read.
+        :param user: name or number.
+        :raises OptionError: the user has no range in one of the files, or one cannot be read.
         """
         return cls(_read_subid(subuid, user), _read_subid(subgid, user))
 
 
-#: Every id stands for itself.
+#: Every id is mapped to itself.
 IDENTITY = IdMap()
 
 
-def _shift(value, ranges, what, outward):
+def _shift(value: int, ranges: Sequence[IdRange], kind: str, outward: bool) -> int:
     if not ranges:
         return value
     for entry in ranges:
@@ -77,13 +78,14 @@ def _shift(value, ranges, what, outward):
         if start <= value < start + entry.size:
             return target + value - start
     raise OptionError(
-        "%s %d has no place in the id map" % (what, value),
-        remedy="Add a range that covers it to /etc/sub%s" % what,
+        "%s %d is not in the id map" % (kind, value),
+        remedy="Add a range that contains it to /etc/sub%s" % kind,
     )
 
 
-def _read_subid(path, user):
-    ranges, used = [], 0
+def _read_subid(path: str, user: str) -> tuple[IdRange, ...]:
+    ranges: list[IdRange] = []
+    used = 0
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as source:
             lines = source.read().splitlines()
@@ -94,7 +96,9 @@ def _read_subid(path, user):
         if len(fields) != 3 or fields[0] != str(user):
             continue
         if not (fields[1].isdecimal() and fields[2].isdecimal()):
-            raise OptionError("'%s' is no range of subordinate ids" % line, path=path, remedy="Write user:first:count")
+            raise OptionError(
+                "'%s' is not a range of subordinate ids" % line, path=path, remedy="Write user:first:count"
+            )
         start, size = int(fields[1]), int(fields[2])
         ranges.append(IdRange(used, start, size))
         used += size

@@ -92,7 +92,7 @@ def test_the_mapped_root_group_may_enter(real_tmp):
 def test_a_map_without_root_is_refused_before_anything_is_made(real_tmp):
     id_map = IdMap((IdRange(1, 1000, 10),))
     error = refused(str(real_tmp / "home"), FAST, OptionError, id_map=id_map)
-    assert "uid 0 has no place" in error.message
+    assert "uid 0 is not in the id map" in error.message
     assert os.listdir(real_tmp) == []
 
 
@@ -202,7 +202,7 @@ def test_a_size_on_xfs_without_quota_in_dockers_words(xfs_home, read_only):
     assert error.message == (
         "Storage option overlay2.size not supported. Filesystem does not support Project Quota: " + reason
     )
-    assert "has it not enabled" in reason
+    assert "it is not enabled" in reason
     assert "pquota" in error.remedy
 
 

@@ -36,13 +36,13 @@ def test_both_ways_within_ranges(container, host):
 
 @pytest.mark.parametrize("uid", [1001, 1999, 2010, 65535])
 def test_a_container_id_outside_every_range(uid):
-    with pytest.raises(OptionError, match="uid %d has no place in the id map.*/etc/subuid" % uid):
+    with pytest.raises(OptionError, match="uid %d is not in the id map.*/etc/subuid" % uid):
         MAP.to_host(uid, 0)
 
 
 @pytest.mark.parametrize("gid", [0, 199999, 265536])
 def test_a_host_id_outside_every_range(gid):
-    with pytest.raises(OptionError, match="gid %d has no place in the id map.*/etc/subgid" % gid):
+    with pytest.raises(OptionError, match="gid %d is not in the id map.*/etc/subgid" % gid):
         MAP.to_container(100000, gid)
 
 
@@ -51,7 +51,7 @@ def test_container_roots_own_host_ids_are_left_alone():
 
 
 def test_a_map_without_root_has_no_root():
-    with pytest.raises(OptionError, match="uid 0 has no place"):
+    with pytest.raises(OptionError, match="uid 0 is not in the id map"):
         IdMap(uids=(IdRange(1, 100000, 10),)).root  # noqa: B018
 
 
@@ -92,7 +92,7 @@ def test_a_user_without_subordinate_ids(files, gids):
 
 @pytest.mark.parametrize("line", [b"me:abc:1", b"me:1:", b"me:-1:5", b"me:1:-5", b"me:1.5:1"])
 def test_a_line_that_is_no_range(files, line):
-    with pytest.raises(OptionError, match="'%s' is no range of subordinate ids" % line.decode()):
+    with pytest.raises(OptionError, match="'%s' is not a range of subordinate ids" % line.decode()):
         IdMap.from_subid("me", *files(line, b"me:1:1\n"))
 
 

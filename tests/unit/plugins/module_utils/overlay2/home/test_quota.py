@@ -31,7 +31,7 @@ def test_a_home_without_quota_is_refused_with_the_remedy_and_left_alone(request,
         attempt(home)
     assert refused.value.path == home
     assert "pquota" in refused.value.remedy
-    assert "has it not enabled" in refused.value.message
+    assert "it is not enabled" in refused.value.message
     assert os.listdir(home) == []
 
 
@@ -44,13 +44,13 @@ def test_a_missing_home_is_told(home, attempt):
 @pytest.mark.root
 def test_an_old_kernel_is_asked_through_a_device_node(xfs_home, monkeypatch):
     monkeypatch.setattr(quotactl, "has_descriptor_call", lambda: False)
-    with pytest.raises(QuotaNotSupported, match="has it not enabled"):
+    with pytest.raises(QuotaNotSupported, match="it is not enabled"):
         QuotaControl.open(xfs_home)
     node = os.stat(os.path.join(xfs_home, "backingFsBlockDev"))
     assert stat.S_ISBLK(node.st_mode)
     assert stat.S_IMODE(node.st_mode) == 0o600
     assert node.st_rdev == os.stat(xfs_home).st_dev
-    with pytest.raises(QuotaNotSupported, match="has it not enabled"):
+    with pytest.raises(QuotaNotSupported, match="it is not enabled"):
         QuotaControl.open(xfs_home)
     assert os.stat(os.path.join(xfs_home, "backingFsBlockDev")).st_ino == node.st_ino
 
@@ -74,7 +74,7 @@ def test_on_a_file_system_without_a_device_the_node_cannot_be_asked(tmpfs_home, 
 
 def test_on_an_old_kernel_the_probe_makes_no_node(tmpfs_home, monkeypatch):
     monkeypatch.setattr(quotactl, "has_descriptor_call", lambda: False)
-    with pytest.raises(QuotaNotSupported, match="no device node"):
+    with pytest.raises(QuotaNotSupported, match="no node of the file system"):
         QuotaControl.probe(tmpfs_home)
     assert os.listdir(tmpfs_home) == []
 

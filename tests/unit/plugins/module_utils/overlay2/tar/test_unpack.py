@@ -366,7 +366,7 @@ def test_ids_are_mapped_to_the_host(place):
     }.items():
         info = os.lstat(place.path(name))
         assert (info.st_uid, info.st_gid) == owner, name
-    with pytest.raises(ArchiveError, match="uid 1000 has no place"):
+    with pytest.raises(ArchiveError, match="uid 1000 is not in the id map"):
         place.unpack(archive(file(b"x", uid=1000)), id_map=id_map)
 
 
