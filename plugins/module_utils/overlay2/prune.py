@@ -45,14 +45,14 @@ class Candidate(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A layer that seems to be nobody's and stays all the same."""
+    """A layer that seems to have no owner, and stays for want of certainty."""
 
     layer: str
     reason: str
 
 
 class Plan(NamedTuple):
-    """What a prune would do."""
+    """The removals that a prune would make."""
 
     #: In the order of removal: a layer before those it stands on.
     candidates: Tuple[Candidate, ...]

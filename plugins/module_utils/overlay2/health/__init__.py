@@ -1,13 +1,13 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Checks a home: what is wrong with it, and what to do about that.
+"""Checks a home, and returns each problem with a remedy.
 
 >>> from overlay2 import Driver, health
 >>> for finding in health.check(Driver("/var/lib/docker/overlay2", read_only=True)):
 ...     print(finding.severity, finding)
 
-Takes no lock and changes nothing; what the rest of the home proves, ``overlay2.repair`` can repair. The checks of
-:mod:`.links`, :mod:`.chains` and :mod:`.folders` are for the graph drivers' format; the others are for any.
+Takes no lock and changes nothing. ``overlay2.repair`` repairs problems whose solution the rest of the home proves. The
+checks of :mod:`.links`, :mod:`.chains` and :mod:`.folders` are for the graph drivers' format; the others are for any.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check(
     progress: Callable[[str], object] | None = None,
     pack: Callable[[str, str], BinaryIO] | None = None,
 ) -> list[Finding]:
-    """Returns all that is wrong with a home, worst first.
+    """Returns the problems of a home, worst first.
 
     A home that an engine is changing meanwhile may be found half done: look twice before acting on it.
 
@@ -69,7 +69,7 @@ def _without_unfinished(found: Iterable[Finding], ownership: owners.Report) -> I
 def _records(ownership: owners.Report) -> Iterator[Finding]:
     for layer, needed_by in ownership.missing.items():
         what = "the engine has it on record, for %s, and its folder is missing" % needed_by
-        remedy = "Remove what needs it with the engine's own commands, and get that again"
+        remedy = "Remove its owner with the engine's own commands, and get that again"
         yield Finding("record-without-layer", layer, ownership.home + "/" + layer, what, remedy)
     for problem in ownership.problems:
         remedy = "Restore it from a backup, or have the engine make it again; until then its layers count as unknown"

@@ -100,16 +100,22 @@ def _by_frame(home: HomeFacts, layer: LayerFacts, expected: str, frame: str) -> 
     try:
         now = tarsplit.digest(frame, path)
     except tarsplit.FrameError as error:
-        remedy = "Remove the image and get it anew"
-        yield Finding("digest-mismatch", layer.id, path, "its content is not what was applied: %s" % error, remedy)
+        remedy = "Remove the image and get it again"
+        yield Finding(
+            "digest-mismatch",
+            layer.id,
+            path,
+            "its content differs from the archive that was applied: %s" % error,
+            remedy,
+        )
         return
     except OSError as error:
         what = "its content, or the frame of its archive, can't be read: %s" % error.strerror
         yield Finding("digest-unverifiable", layer.id, path, what, "Look again with more rights")
         return
     if now != expected:
-        what = "its content has the digest %s, and what was applied had %s" % (now, expected)
-        yield Finding("digest-mismatch", layer.id, path, what, "Remove the image and get it anew")
+        what = "its content has the digest %s, and the archive that was applied had %s" % (now, expected)
+        yield Finding("digest-mismatch", layer.id, path, what, "Remove the image and get it again")
 
 
 def _by_packing(
@@ -129,7 +135,7 @@ def _by_packing(
         return
     if changed:
         what = "%s changed after the archive of digest %s was applied" % (changed, expected)
-        yield Finding("digest-mismatch", layer.id, path, what, "Apply the archive again, in place of what is there")
+        yield Finding("digest-mismatch", layer.id, path, what, "Apply the archive again, in place of this content")
     else:
         what = "another program packed its archive, in another way, and nothing changed since it was applied"
         yield Finding("digest-unverifiable", layer.id, path, what, "Nothing: as far as can be checked, it is unchanged")

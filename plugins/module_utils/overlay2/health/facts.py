@@ -59,7 +59,7 @@ class HomeFacts:
         self._read_layers()
         #: Names in ``l`` whose symbolic links lead to each layer.
         self.names = self._names_of_layers()
-        #: The layer that goes by each name, by the symbolic links or, if they are lost, by the layers' own files.
+        #: The layer that has each name, by the symbolic links or, if they are lost, by the layers' own files.
         self.named = self._who_is_named()
         #: Layers that stand directly on each layer.
         self.children = self._who_stands_on()
@@ -86,7 +86,7 @@ class HomeFacts:
                 self.others.append(facts)
 
     def is_elsewhere(self, name: str) -> bool:
-        """True if a link in ``l`` leads to a layer outside of the home that goes by that name."""
+        """True if a link in ``l`` leads to a layer outside of the home that has that name."""
         target = self.shorts.get(name)
         if target is None or layer_of_target(target) is not None:
             return False

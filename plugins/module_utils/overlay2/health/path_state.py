@@ -1,6 +1,6 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""What is at a path: what a repair found there and what it leaves, as data that it is made and checked by.
+"""The state of a path, before and after a repair, as data by which the repair is made and checked.
 
 As text, in a diff, a state is one line: ``link -> ../web/diff``, ``file 0644: 6Y5IM2XC7TSNIJZZFLJCS6I4I4``,
 ``folder 0700 0:0``, ``folder 0700 0:0, empty``; nothing is the empty string.
@@ -19,7 +19,7 @@ _LONGEST = 65536
 
 
 class NothingState(NamedTuple):
-    """Nothing is there. It counts as false."""
+    """Nothing has the name. It counts as false."""
 
     def __str__(self) -> str:
         return ""
@@ -74,7 +74,7 @@ NOTHING = NothingState()
 
 
 def state_of(path: str) -> State:
-    """Returns what is at ``path``.
+    """Returns the state of ``path``.
 
     :raises OSError: that can't be found out.
     """

@@ -8,7 +8,7 @@
 0
 
 Read-only and without locks, so the answer is right for a home that an engine is using, and for one whose engine was
-killed. What can't be read makes layers unknown, never unowned. The driver itself does not import this package.
+killed. A record that can't be read makes layers unknown, never unowned. The driver itself does not import this package.
 """
 
 from __future__ import annotations

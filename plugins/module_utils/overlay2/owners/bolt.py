@@ -118,7 +118,7 @@ class Bucket:
 
     def _leaf(self, page: bytes) -> Iterator[tuple[bytes, Value]]:
         if not _PAGE.unpack_from(page)[1] & _LEAF_PAGE:
-            raise BoltError("is damaged: a bucket inside a page is no leaf")
+            raise BoltError("is damaged: a bucket inside a page is not a leaf")
         for at, flags, position, key_size, value_size in _elements(page, _LEAF):
             start = at + position
             middle, end = start + key_size, start + key_size + value_size
@@ -138,7 +138,7 @@ class Bucket:
         return Bucket(self._pages, 0, inline=value[_BUCKET.size :])
 
 
-#: What a key of a bucket stands for.
+#: The value of a key: bytes, or a further bucket.
 Value = Union[bytes, Bucket]
 
 

@@ -32,7 +32,7 @@ class Snapshot(NamedTuple):
     id: str
     #: Id of its layer; "" if it is a layer of the image store.
     layer: str
-    #: Chain ID in the image store; "" if it is not there.
+    #: Chain ID in the image store; "" if it is not part of that.
     chain: str
     #: Snapshot or chain ID that it stands on; "" for none.
     parent: str
@@ -49,7 +49,7 @@ def snapshots(data_root: str) -> dict[str, Snapshot]:
     found = {}
     for id, fields in raw.items():
         if id in committed:
-            continue  # the working copy of one that was committed since, which names the same folder
+            continue  # the working copy of a snapshot that was committed since; both name the same layer
         working = raw.get(fields.get("committed", ""), {})
         chain = id if id.startswith("sha256:") else fields.get("chainid", "")
         layer = "" if id.startswith("sha256:") else fields.get("committed") or id

@@ -132,7 +132,7 @@ def claims(home: str, now: float, grace: float) -> Claims:
 
 
 def _kept_elsewhere(places: Places, run_roots: list[storage_conf.RunRoot], containers: set[str]) -> str:
-    """Returns why the records of some containers may be where nobody looks, as a clause; "" if they can't be.
+    """Returns why records of containers may be in a place that is not known, as a clause; "" if all are known.
 
     A transient store has them, and the lock for them, below a run root that only its engine may know. Nevertheless
     each engine has a directory for each of its containers in the graph root (store.go, ContainerDirectory).

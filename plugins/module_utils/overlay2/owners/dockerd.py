@@ -186,7 +186,7 @@ class _Reader:
             for each in layers:
                 self._claims.own(each, owner)
             return
-        reason = "it was made for %s, and there is no such container" % name
+        reason = "it was made for container %s, which does not exist" % name
         evidence = (Evidence(record), Evidence(os.path.join(self._places.containers, name)))
         for each in layers:
             self._claims.unreferenced[each] = reason, evidence

@@ -60,7 +60,7 @@ class _Engine(NamedTuple):
     name: str
     #: The directory of its records.
     root: str = ""
-    #: What changes when an owner comes or goes.
+    #: Files and directories of which one changes when an owner comes or goes.
     indexes: Tuple[str, ...] = ()
     #: Files that it keeps locked while it works.
     locks: Tuple[str, ...] = ()
@@ -286,7 +286,7 @@ def _owned(layer: str, owners: Iterable[Owner]) -> Ownership:
     return Ownership(layer, first.kind, tuple(ordered), CERTAIN, reason, first.evidence)
 
 
-#: What counts for more and for less than other states of the same kind.
+#: States that count for more or less than others of the same kind.
 _STATES = {"running": 0, "paused": 0, "restarting": 0, "mounted": 0, "tagged": 0, "intermediate": 2}
 
 

@@ -3,7 +3,7 @@
 """The configuration of containers/storage, and the folders that it, running engines and Podman's databases name.
 
 After containers/storage's types/options.go and pkg/homedir: files of the vendor, the administrator and each user, and
-one that the environment names. They are searched for a few keys, as no TOML parser is there before Python 3.11.
+one that the environment names. A few keys are searched for, as Python has no TOML parser before 3.11.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PROGRAMS = frozenset((b"podman", b"buildah", b"crio", b"conmon", b"conmonrs", b
 
 
 class Configuration(NamedTuple):
-    """The keys of one file, "" for what it does not say."""
+    """The keys of one file, "" for a missing one."""
 
     graph_root: str
     run_root: str
@@ -62,7 +62,7 @@ class _Process(NamedTuple):
 
 
 def _configurations(root: str, processes: list[_Process]) -> list[Configuration]:
-    """What the configuration files say that apply to a graph root, or may."""
+    """Returns the configuration files that may apply to a graph root."""
     files = [path for pattern in _SYSTEM for path in sorted(glob.glob(pattern))]
     for user in _users(root):
         files.append(os.path.join(user.pw_dir, ".config", "containers", "storage.conf"))

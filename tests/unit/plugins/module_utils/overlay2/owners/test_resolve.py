@@ -70,7 +70,7 @@ def test_all_garbage_is_certain_and_says_why(docker):
     reasons = {docker_id: each.reason for docker_id, each in resolve(docker).layers.items() if each.kind == "unowned"}
     assert "no image, container or build cache" in reasons[docker.ids["orphan"]]
     assert "no record" in reasons[docker.ids["lost"]]
-    assert "no such container" in reasons[docker.ids["gone-init"]]
+    assert "does not exist" in reasons[docker.ids["gone-init"]]
     assert {each.certainty for each in resolve(docker).unowned()} == {"certain"}
 
 
