@@ -129,25 +129,26 @@ class Stack:
                 if name in shown or name in hidden:
                     continue
                 path = part.path + "/" + name
-                if self._hides(part.root, path, info, part.whiteouts):
+                if self.is_whiteout(part.root, path, info, part.whiteouts):
                     hidden.add(name)
                 else:
                     shown[name] = Place(part.root, path, info)
         return shown
 
-    def is_whiteout(self, place: Place) -> bool:
-        """True if it deletes what the layers below have at its path."""
-        parent = os.path.dirname(place.path).rstrip("/")
-        return is_whiteout(place.info) or (
-            _may_be_whiteout(place.info)
-            and self._hides(place.root, place.path, place.info, self.folder_marks(place.root, parent).whiteouts)
-        )
+    def is_whiteout(self, root: int, path: str, info: os.stat_result, marked: bool) -> bool:
+        """True if a file deletes what the layers below have at its path.
 
-    def is_metacopy(self, place: Place) -> bool:
-        """True if its data is in a layer below. Only files that take less space than their length are asked."""
-        if not stat.S_ISREG(place.info.st_mode) or place.info.st_blocks * 512 >= place.info.st_size:
+        :param marked: its directory may hold whiteouts made of attributes.
+        """
+        if is_whiteout(info):
+            return True
+        return marked and stat.S_ISREG(info.st_mode) and not info.st_size and self.file_marks(root, path).whiteouts
+
+    def is_metacopy(self, root: int, path: str, info: os.stat_result) -> bool:
+        """True if a file's data is in a layer below. Only files that take less space than their length are asked."""
+        if not stat.S_ISREG(info.st_mode) or info.st_blocks * 512 >= info.st_size:
             return False
-        return self.file_marks(place.root, place.path).metacopy
+        return self.file_marks(root, path).metacopy
 
     def folder_marks(self, root: int, path: str) -> Marks:
         """The marks of a directory.
@@ -178,27 +179,24 @@ class Stack:
 
     def _at(self, part: Part, name: str) -> Tuple[Optional[Place], bool]:
         """What one layer has at a name, or at a path after a redirect; and whether that hides the layers below."""
-        path, whiteouts, hides = part.path, part.whiteouts, False
-        names = name.split("/")
-        for index, component in enumerate(names):
+        root, path, whiteouts, hides = part.root, part.path, part.whiteouts, False
+        folders, _slash, last = name.rpartition("/")
+        for component in folders.split("/") if folders else ():
             path += "/" + component
-            info = lstat(part.root, path)
+            info = lstat(root, path)
             if info is None:
                 return None, hides
-            if self._hides(part.root, path, info, whiteouts):
-                return None, True
-            if index == len(names) - 1:
-                return Place(part.root, path, info), hides
             if not stat.S_ISDIR(info.st_mode):
                 return None, True
-            marks = self.folder_marks(part.root, path)
+            marks = self.folder_marks(root, path)
             whiteouts, hides = marks.whiteouts, hides or marks.opaque
-        return None, hides
-
-    def _hides(self, root: int, path: str, info: os.stat_result, whiteouts: bool) -> bool:
-        if is_whiteout(info):
-            return True
-        return whiteouts and _may_be_whiteout(info) and self.file_marks(root, path).whiteouts
+        path += "/" + last
+        info = lstat(root, path)
+        if info is None:
+            return None, hides
+        if is_whiteout(info) or (whiteouts and self.is_whiteout(root, path, info, whiteouts)):
+            return None, True
+        return Place(root, path, info), hides
 
     def _redirected(self, redirect: str, name: str, root: int, pending: list[Part]) -> tuple[str, list[Part]]:
         """The name to look up in the layers below a redirect, and where to look."""
@@ -211,10 +209,6 @@ class Stack:
         if len(names) > 1:
             return name, []
         return name[: name.rfind("/") + 1] + redirect, pending
-
-
-def _may_be_whiteout(info: os.stat_result) -> bool:
-    return stat.S_ISREG(info.st_mode) and not info.st_size
 
 
 def _text(value: bytes | None) -> str:

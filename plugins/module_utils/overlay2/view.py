@@ -163,7 +163,8 @@ class ChainView:
         if state == _ABSENT:
             return []
         here = listing(self._top, folder)
-        found = [self._own_entry(below, folder + "/" + name, name, info) for name, info in here.items()]
+        marked = self._stack.folder_marks(self._top, folder).whiteouts
+        found = [self._own_entry(below, folder + "/" + name, name, info, marked) for name, info in here.items()]
         if self._is_alone(folder):
             found += self._deleted(below, folder, here)
         return sorted(found, key=_by_name)
@@ -182,10 +183,10 @@ class ChainView:
                 found.append(self._entry(folder + "/" + name, name, place, None))
         return sorted(found, key=_by_name)
 
-    def _own_entry(self, below: list[Part], path: str, name: str, info: os.stat_result) -> Entry:
+    def _own_entry(self, below: list[Part], path: str, name: str, info: os.stat_result, marked: bool) -> Entry:
         place = Place(self._top, path, info)
         before, _parts = self._stack.look_up(below, name)
-        if self._stack.is_whiteout(place):
+        if self._stack.is_whiteout(self._top, path, info, marked):
             if before is None:
                 return Entry(name, path, info, ChangeKind.DELETE, "")
             return self._entry(path, name, before, ChangeKind.DELETE)
@@ -202,7 +203,9 @@ class ChainView:
         if place.is_folder:
             marks = self._stack.folder_marks(place.root, place.path)
             return Entry(name, path, place.info, kind, owner, marks.opaque, marks.redirect)
-        return Entry(name, path, place.info, kind, owner, metacopy=self._stack.is_metacopy(place))
+        return Entry(
+            name, path, place.info, kind, owner, metacopy=self._stack.is_metacopy(place.root, place.path, place.info)
+        )
 
     def _deleted(self, below: list[Part], folder: str, here: Sequence[str] | dict[str, os.stat_result]) -> list[Entry]:
         """Entries that show in the layers below, and not in this one."""
@@ -258,16 +261,17 @@ class ChainView:
             info = _lstat_without_links(root, there)
             if info is None:
                 continue
-            place = Place(root, there, info)
+            marked = self._stack.folder_marks(root, _parent(there)).whiteouts
+            is_folder = stat.S_ISDIR(info.st_mode)
             found.append(
                 Version(
                     owner=self._owners[root],
                     info=info,
-                    whiteout=bool(there) and self._stack.is_whiteout(place),
-                    opaque=place.is_folder and bool(there) and self._stack.folder_marks(root, there).opaque,
+                    whiteout=self._stack.is_whiteout(root, there, info, marked),
+                    opaque=is_folder and bool(there) and self._stack.folder_marks(root, there).opaque,
                     shows=root in showing,
                     path="" if there == path else there,
-                    metacopy=self._stack.is_metacopy(place),
+                    metacopy=self._stack.is_metacopy(root, there, info),
                 )
             )
         return found

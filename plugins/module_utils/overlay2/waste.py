@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import heapq
+import os
 import stat
 from typing import Callable, NamedTuple, Sequence, Tuple
 
 from .changes import listing
 from .errors import Overlay2Error
-from .stack import Place, Stack
+from .linux.overlayfs import is_whiteout
+from .stack import Stack
 
 
 class Waste(NamedTuple):
@@ -67,30 +69,31 @@ class _Counter:
         for root in roots:
             for name, info in listing(root, folder).items():
                 self._entries += 1
-                place = Place(root, folder + "/" + name, info)
-                if name in covered or (name in adding and not place.is_folder):
+                path, is_folder = folder + "/" + name, stat.S_ISDIR(info.st_mode)
+                if name in covered or (name in adding and not is_folder):
                     covered.add(name)
                     size, copies = hidden.get(name, (0, 0))
-                    hidden[name] = (size + self._tree(place), copies + (not self._stack.is_whiteout(place)))
-                elif place.is_folder:
+                    size += self._tree(root, path) if is_folder else self._size(info)
+                    hidden[name] = size, copies + (not is_whiteout(info))
+                elif is_folder:
                     adding.setdefault(name, []).append(root)
-                    if self._hides_below(place):
+                    if self._hides_below(root, path):
                         covered.add(name)
-                elif not self._stack.is_metacopy(place):  # one has no data, and shows that of the file below
+                elif not self._stack.is_metacopy(root, path, info):  # one has no data, and shows that of the file below
                     covered.add(name)
-                    self.stored += self._size(place)
+                    self.stored += self._size(info)
         for name, (size, copies) in hidden.items():
             self._note(folder + "/" + name, size, copies)
         if self._progress is not None:
             self._progress(self._entries)
         return [(folder + "/" + name, places) for name, places in adding.items()]
 
-    def _hides_below(self, place: Place) -> bool:
-        marks = self._stack.folder_marks(place.root, place.path)
+    def _hides_below(self, root: int, path: str) -> bool:
+        marks = self._stack.folder_marks(root, path)
         if marks.redirect:
             raise Overlay2Error(
-                "the folder %s was renamed, so files show at other paths than they are stored" % place.path,
-                path=place.path,
+                "the folder %s was renamed, so files show at other paths than they are stored" % path,
+                path=path,
                 remedy="Such a chain can only be measured layer by layer",
             )
         return marks.opaque
@@ -103,28 +106,25 @@ class _Counter:
             if len(self._heap) > self._most:
                 heapq.heappop(self._heap)
 
-    def _tree(self, place: Place) -> int:
-        """Bytes of a hidden file, or of all files in a hidden directory."""
-        if not place.is_folder:
-            return self._size(place)
-        total, pending = 0, [place.path]
+    def _tree(self, root: int, path: str) -> int:
+        """Bytes of all files in a hidden directory."""
+        total, pending = 0, [path]
         while pending:
             folder = pending.pop()
-            for name, info in listing(place.root, folder).items():
+            for name, info in listing(root, folder).items():
                 self._entries += 1
                 if stat.S_ISDIR(info.st_mode):
                     pending.append(folder + "/" + name)
                 else:
-                    total += self._size(Place(place.root, folder + "/" + name, info))
+                    total += self._size(info)
             if self._progress is not None:
                 self._progress(self._entries)
         return total
 
-    def _size(self, place: Place) -> int:
-        info = place.info
+    def _size(self, info: os.stat_result) -> int:
         if info.st_nlink > 1:
             identity = (info.st_dev, info.st_ino)
             if identity in self._seen:
                 return 0
             self._seen.add(identity)
-        return 0 if self._stack.is_whiteout(place) else info.st_size
+        return 0 if is_whiteout(info) else info.st_size
