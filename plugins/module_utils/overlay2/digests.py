@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .errors import OptionError
 from .tar.decompression import decompressed
@@ -63,17 +63,18 @@ class HashingWriter:
         return "sha256:" + self._hash.hexdigest()
 
 
-def pump(stream: Readable, *writers: HashingWriter | BinaryIO) -> None:
+def pump(stream: Readable | BinaryIO, *writers: HashingWriter | BinaryIO) -> None:
     """Copies the rest of ``stream`` to each of the writers, in chunks."""
+    readinto = cast("Readable", stream).readinto  # every binary file of io has it, but typing.BinaryIO does not
     with memoryview(bytearray(_CHUNK)) as view:
-        count = stream.readinto(view)
+        count = readinto(view)
         while count:
             for writer in writers:
                 writer.write(view[:count])
-            count = stream.readinto(view)
+            count = readinto(view)
 
 
-def digest_of(stream: Readable) -> str:
+def digest_of(stream: Readable | BinaryIO) -> str:
     """Returns the digest of the rest of a binary stream, in bounded memory."""
     writer = HashingWriter()
     pump(stream, writer)

@@ -28,7 +28,6 @@ from .waste import Waste, measure
 if TYPE_CHECKING:
     from .home.reading import LayerReader
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: Without waiting for a pipe or a device, and without following a link.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -289,7 +288,7 @@ class ChainView:
         if place is None:
             return []
         name = os.path.basename(place.path)
-        parent = os.open(os.path.dirname(place.path)[1:] or ".", _DIRECTORY | os.O_NOFOLLOW, dir_fd=place.root)
+        parent = os.open(os.path.dirname(place.path)[1:] or ".", fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=place.root)
         try:
             return sorted(xattr.names(xattr.below(parent, os.fsencode(name or "."))))
         finally:
@@ -380,7 +379,7 @@ def _open_file(root: int, path: str) -> int:
     current = os.dup(root)
     try:
         for name in path[1:].split("/")[:-1]:
-            below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
+            below = os.open(name, fs.OPEN_DIRECTORY_NOFOLLOW, dir_fd=current)
             os.close(current)
             current = below
         return os.open(os.path.basename(path), _FILE, dir_fd=current)

@@ -15,6 +15,7 @@ from typing import BinaryIO, Callable, Iterable, Iterator
 from ..digests import digest_of
 from ..errors import Overlay2Error
 from ..home.layout import DIFF, RECORD, LayerRecord
+from ..linux import fs
 from ..owners import containers_storage, dockerd
 from ..owners.files import Unreadable, json_of, names_in, text_of
 from ..tree import walk
@@ -156,7 +157,7 @@ def _changed_since(root: str, moment: int) -> str | None:
                     folders.append(entry.name)
         return [] if found else folders
 
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(root, fs.OPEN_DIRECTORY)
     try:
         if os.fstat(descriptor).st_ctime_ns > moment:
             return root

@@ -11,7 +11,7 @@ from typing import Iterator
 
 from ..home.layout import DIFF, LINK_DIR, STAGING, WORK
 from ..home.opening import Home
-from ..linux import fsxattr
+from ..linux import fs, fsxattr
 from ..owners import engine
 from .facts import HomeFacts
 from .findings import Finding, Step
@@ -52,7 +52,7 @@ def _is_abandoned(path: str) -> bool:
     if running is not None:
         return not running
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -122,7 +122,7 @@ def _projects(home: HomeFacts) -> Iterator[Finding]:
 def _project(path: str) -> int | None:
     """Returns the quota project of a directory; None if it can't be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
     except OSError:
         return None
     try:

@@ -17,7 +17,7 @@ import stat
 from typing import Any
 
 from ..errors import ArchiveError
-from ..linux import beneath
+from ..linux import beneath, fs
 
 _FILE, _SEGMENT = 1, 2
 _CHUNK = 1 << 20
@@ -36,7 +36,7 @@ def digest(frame: str, diff: str) -> str:
     :raises OSError: the frame or the directory can't be read.
     """
     hashed = hashlib.sha256()
-    root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = os.open(diff, fs.OPEN_DIRECTORY)
     try:
         with gzip.open(frame, "rb") as lines:
             for line in lines:

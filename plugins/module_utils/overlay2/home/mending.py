@@ -12,9 +12,8 @@ import os
 import stat
 from typing import Iterator
 
+from ..linux import fs
 from .staging import sync_folder, write_new
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def replace_file(path: str, content: bytes, mode: int) -> None:
@@ -33,7 +32,7 @@ def replace_link(path: str, target: str) -> None:
 def _replacing(path: str) -> Iterator[tuple[int, str]]:
     """Yields a descriptor of the directory and a name in it for something new, which then gets the name of ``path``."""
     temporary = ".tmp-" + os.urandom(8).hex()  # as moby's AtomicWriteFile, so what a kill leaves is known for that
-    directory = os.open(os.path.dirname(path), _DIRECTORY)
+    directory = os.open(os.path.dirname(path), fs.OPEN_DIRECTORY_NOFOLLOW)
     try:
         yield directory, temporary
         os.rename(temporary, os.path.basename(path), src_dir_fd=directory, dst_dir_fd=directory)
@@ -54,7 +53,7 @@ def make_directory(path: str) -> None:
 
 def set_rights(path: str, mode: int, owner: tuple[int, int]) -> None:
     """Gives a directory a mode and a (uid, gid), as far as they differ. The owner comes first, which may clear bits."""
-    directory = os.open(path, _DIRECTORY)
+    directory = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
     try:
         info = os.fstat(directory)
         if (info.st_uid, info.st_gid) != owner:

@@ -146,7 +146,7 @@ class References:
     def mount_tables_elsewhere(self) -> list[MountsElsewhere]:
         """Returns the same for every other mount namespace that may be looked into and has something mounted there."""
         found = []
-        for namespace, process in mountinfo.other_namespaces().items():
+        for namespace, process in mountinfo.other_namespaces():
             with contextlib.suppress(OSError):  # the process ended, or may not be looked at
                 entries = mountinfo.mounts(process, below=os.path.realpath(self._store.path))
                 if entries:

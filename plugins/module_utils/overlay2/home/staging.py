@@ -52,8 +52,6 @@ LINK_LENGTH = 26
 #: RFC 4648's base32 alphabet for each value of a byte: all letters come equally often.
 _BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 8
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ANY_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _KNOWN = frozenset((DIFF, WORK, MERGED, LINK, LOWER, COMMITTED, RECORD))
 
 
@@ -140,7 +138,7 @@ def _adjust(path: str, info: os.stat_result, mode: int, owner: tuple[int, int]) 
 
 def sync_folder(path: str) -> None:
     """Makes the names in a directory survive a power cut: fsync(2) of the directory."""
-    descriptor = os.open(path, _ANY_DIRECTORY)  # the home may be a symbolic link
+    descriptor = os.open(path, fs.OPEN_DIRECTORY)  # the home may be a symbolic link
     try:
         os.fsync(descriptor)
     finally:
@@ -259,7 +257,7 @@ class Staging:
         """Makes a directory at ``path`` and locks it; None if a sweep removed it between the two."""
         try:
             make_folder(path, 0o710, (os.geteuid(), self._root[1]))
-            descriptor = os.open(path, _DIRECTORY)
+            descriptor = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
         except FileNotFoundError:
             self._make_staging()  # it may be the staging directory that is missing
             return None
@@ -297,7 +295,7 @@ class Staging:
         """Replaces a layer's ``strata.json`` by one rename. The caller holds the layer's lock."""
         path = self._store.at(layer)
         temporary = ".tmp-" + os.urandom(8).hex()  # beside it: XFS renames nothing into another project
-        folder = os.open(path, _DIRECTORY)
+        folder = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
         try:
             write_new(folder, temporary, record.encode(), 0o644, sync=self.durable)
             os.rename(temporary, RECORD, src_dir_fd=folder, dst_dir_fd=folder)
@@ -373,7 +371,7 @@ class Staging:
         self.sync_names(self._store.path)
 
     def _commit(self, layer: str) -> None:
-        descriptor = os.open(self._store.at(layer), _DIRECTORY)
+        descriptor = os.open(self._store.at(layer), fs.OPEN_DIRECTORY_NOFOLLOW)
         try:
             write_new(descriptor, COMMITTED, b"", 0o600, sync=False)
             os.fsync(descriptor)
@@ -459,7 +457,7 @@ class Staging:
         :returns: the layer, whose files are to be deleted once the home's lock is released.
         """
         path = self._store.at(layer)
-        hidden = Staged(self._new_path(), os.open(path, _DIRECTORY))
+        hidden = Staged(self._new_path(), os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW))
         try:
             flock(hidden.descriptor, fcntl.LOCK_EX, path)
             self._rename_away(path, hidden.path)
@@ -515,7 +513,7 @@ class Staging:
         for name in names:
             path = os.path.join(self.folder, name)
             try:
-                descriptor = os.open(path, _DIRECTORY)
+                descriptor = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
             except OSError:
                 continue
             try:

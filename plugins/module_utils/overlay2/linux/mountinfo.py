@@ -78,8 +78,15 @@ def mounts(pid: int | str = "self", below: str | None = None) -> list[MountEntry
     return found
 
 
-def other_namespaces() -> dict[int, int]:
-    """Returns the inode of each mount namespace but this one, with the pid of a process in it.
+class NamespaceMember(NamedTuple):
+    """A mount namespace, by its inode number, and a process in it."""
+
+    namespace: int
+    pid: int
+
+
+def other_namespaces() -> list[NamespaceMember]:
+    """Returns each mount namespace but this one, with one of its processes.
 
     Processes that end meanwhile, or whose namespace this process may not see, are skipped.
     """
@@ -94,4 +101,4 @@ def other_namespaces() -> dict[int, int]:
             continue
         if namespace != mine:
             found.setdefault(namespace, int(name))
-    return found
+    return [NamespaceMember(namespace, pid) for namespace, pid in found.items()]

@@ -8,7 +8,8 @@ import os
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import ChangedWhileRead
-from .folders import FOLDER
+from ..linux.fs import OPEN_DIRECTORY_NOFOLLOW
+from ..tree import identity
 
 #: Directories above the current one that stay open.
 KEPT = 64
@@ -57,7 +58,7 @@ class DirStack:
         if len(self._above) > KEPT:
             far = self._above[-KEPT - 1]
             if far.descriptor is not None:
-                far.identity = _identity(far.descriptor)
+                far.identity = identity(far.descriptor)
                 os.close(far.descriptor)
                 far.descriptor = None
 
@@ -68,8 +69,8 @@ class DirStack:
         """
         above = self._above.pop()
         if above.descriptor is None:
-            above.descriptor = os.open(b"..", FOLDER, dir_fd=self.descriptor)
-            if _identity(above.descriptor) != above.identity:
+            above.descriptor = os.open(b"..", OPEN_DIRECTORY_NOFOLLOW, dir_fd=self.descriptor)
+            if identity(above.descriptor) != above.identity:
                 os.close(above.descriptor)
                 raise ChangedWhileRead("a directory was moved while it was being archived", path=above.level.prefix)
         os.close(self.descriptor)
@@ -93,8 +94,3 @@ def listing(descriptor: int) -> Iterator[tuple[bytes, bool, bool]]:
         ]
     listed.sort()
     return iter(listed)
-
-
-def _identity(descriptor: int) -> tuple[int, int]:
-    info = os.fstat(descriptor)
-    return info.st_dev, info.st_ino

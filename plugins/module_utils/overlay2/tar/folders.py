@@ -17,7 +17,6 @@ from ..linux.beneath import open_directory, open_without_links
 if TYPE_CHECKING:
     from typing import Callable
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: Descriptors that are kept, the most recently used. Archives go depth first, so that a few serve nearly all entries.

@@ -11,9 +11,9 @@ import stat
 from typing import Iterator, Optional, Tuple
 
 from ..linux.beneath import open_directory
+from ..linux.fs import OPEN_DIRECTORY_NOFOLLOW
 from ..linux.overlayfs import is_whiteout
 from ..tree import remove_at, walk
-from .folders import FOLDER
 from .whiteouts import ImpliedFolders, path_of, stat_or_none
 
 
@@ -66,7 +66,7 @@ class MergeWhiteouts:
         """Do nothing: no descriptor is kept."""
 
     def _prune_below(self, dir_fd: int, name: bytes) -> None:
-        folder = os.open(name, FOLDER, dir_fd=dir_fd)
+        folder = os.open(name, OPEN_DIRECTORY_NOFOLLOW, dir_fd=dir_fd)
         try:
             walk(folder, self._prune)
         finally:
@@ -89,7 +89,7 @@ class MergeWhiteouts:
         """Whether the upper directory has it only because something in it was removed."""
         if not stat.S_ISDIR(info.st_mode) or info not in self._implied:
             return False
-        folder = os.open(name, FOLDER, dir_fd=upper)
+        folder = os.open(name, OPEN_DIRECTORY_NOFOLLOW, dir_fd=upper)
         try:
             return self._implied.hold_nothing_else(folder)
         finally:

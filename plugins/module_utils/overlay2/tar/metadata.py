@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Dict, Optional, Tuple
 
 from ..errors import ArchiveError, OptionError, from_os_error
 from ..linux import xattr
+from ..linux.fs import OPEN_DIRECTORY_NOFOLLOW
 from . import acl
-from .folders import FOLDER
 from .leftout import Tally
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class MetadataSetter:
 
     def set_on_implied_folder(self, dir_fd: int, name: bytes) -> None:
         """Set owner and mode of a new directory that the archive has not listed (yet): container root's, 0755."""
-        folder = os.open(name, FOLDER, dir_fd=dir_fd)
+        folder = os.open(name, OPEN_DIRECTORY_NOFOLLOW, dir_fd=dir_fd)
         try:
             os.fchown(folder, *self.owner(0, 0))
             os.fchmod(folder, 0o755)

@@ -19,9 +19,10 @@ from typing import Dict, Iterator, Optional, Sequence, Set, Tuple
 from ..errors import ArchiveError, printable
 from ..linux import xattr
 from ..linux.beneath import open_directory
+from ..linux.fs import OPEN_DIRECTORY, OPEN_DIRECTORY_NOFOLLOW
 from ..linux.overlayfs import is_whiteout
 from ..tree import remove_at
-from .folders import FOLDER, SpilledPaths
+from .folders import SpilledPaths
 from .whiteouts import ImpliedFolders, path_of, stat_or_none
 
 log = logging.getLogger("overlay2")
@@ -129,14 +130,14 @@ class OverlayWhiteouts:
         return path
 
     def _set_opaque(self, dir_fd: int, name: bytes) -> None:
-        folder = os.open(name, FOLDER, dir_fd=dir_fd)
+        folder = os.open(name, OPEN_DIRECTORY_NOFOLLOW, dir_fd=dir_fd)
         try:
             os.setxattr(folder, self._opaque, xattr.OPAQUE)
         finally:
             os.close(folder)
 
     def _is_disposable(self, dir_fd: int, name: bytes) -> bool:
-        folder = os.open(name, FOLDER, dir_fd=dir_fd)
+        folder = os.open(name, OPEN_DIRECTORY_NOFOLLOW, dir_fd=dir_fd)
         try:
             return self._implied.hold_nothing_else(folder)
         finally:
@@ -205,7 +206,7 @@ class OverlayWhiteouts:
     def _opened(self, path: bytes) -> Iterator[int]:
         parent = open_directory(self._root_fd, path)
         try:
-            folder = os.open(b".", FOLDER, dir_fd=parent)
+            folder = os.open(b".", OPEN_DIRECTORY_NOFOLLOW, dir_fd=parent)
         finally:
             os.close(parent)
         try:
@@ -232,7 +233,7 @@ class _LowerFolders:
         if self._open is None:
             self._open = []
             for path in self._paths:
-                self._open.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                self._open.append(os.open(path, OPEN_DIRECTORY))
         return self._open
 
     def close(self) -> None:

@@ -19,10 +19,11 @@ from ..changes import ChangeKind
 from ..errors import ChangedWhileRead, OptionError, Overlay2Error, from_os_error, printable
 from ..idmap import IDENTITY
 from ..linux import xattr
+from ..linux.fs import OPEN_DIRECTORY_NOFOLLOW
 from ..linux.overlayfs import is_whiteout
 from . import acl, headers, pax
 from .dirstack import DirStack, Level, listing
-from .folders import FOLDER, Folders
+from .folders import Folders
 from .whiteouts import OPAQUE, PREFIX
 from .writer import Writer
 
@@ -186,7 +187,7 @@ class _Packer:
         Its own entry and an opaque marker are written already: it hides a directory of its name in lower layers.
         """
         os.close(folder)
-        folder = os.open(b".", FOLDER, dir_fd=self._shown(self._redirect).get(level.prefix[:-1]))
+        folder = os.open(b".", OPEN_DIRECTORY_NOFOLLOW, dir_fd=self._shown(self._redirect).get(level.prefix[:-1]))
         self._overlay = False
         try:
             yield from self._walk(folder, level.prefix)
@@ -253,7 +254,7 @@ class _Packer:
             _unspeakable(path)
             return None
         try:
-            folder = os.open(name, FOLDER, dir_fd=parent)
+            folder = os.open(name, OPEN_DIRECTORY_NOFOLLOW, dir_fd=parent)
         except (FileNotFoundError, NotADirectoryError):
             _vanished(path)
             return None

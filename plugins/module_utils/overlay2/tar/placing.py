@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, ClassVar, Optional
 
 from ..errors import ArchiveError, Overlay2Error, from_os_error, printable
 from ..linux import xattr
-from ..linux.fs import write_all
+from ..linux.fs import OPEN_DIRECTORY_NOFOLLOW, write_all
 from ..tree import remove_at
 from . import headers
-from .folders import FOLDER, NEW_FILE, Folders, FolderTimes
+from .folders import NEW_FILE, Folders, FolderTimes
 from .leftout import Tally
 from .notalayer import LAYOUT, MANIFEST, refuse_image
 from .reader import clean
@@ -264,7 +264,7 @@ class Placing:
             log.warning("as in moby, the layer's root does not get the owner, mode and attributes of its entry")
 
     def _set_on_folder(self, entry: Entry, parent: int, base: bytes, new: bool) -> None:
-        folder = os.open(base, FOLDER, dir_fd=parent)
+        folder = os.open(base, OPEN_DIRECTORY_NOFOLLOW, dir_fd=parent)
         self._folders.keep(entry.path, folder)
         self._whiteouts.keep(folder)
         default_acl = self._metadata.set_on_folder(folder, entry, new)
@@ -374,7 +374,7 @@ class Placing:
             return
         if self._plinks is None:
             os.mkdir(PLINKS, 0o700, dir_fd=self._scratch_fd)
-            self._plinks = os.open(PLINKS, FOLDER, dir_fd=self._scratch_fd)
+            self._plinks = os.open(PLINKS, OPEN_DIRECTORY_NOFOLLOW, dir_fd=self._scratch_fd)
         remove_at(self._plinks, base)
         self._file(entry, self._plinks, base)
         self.tree_size = None
@@ -384,7 +384,7 @@ class Placing:
     def _finish_folder(self, path: bytes, atime: int, mtime: int, default_acl: bytes) -> None:
         folder, _slash, base = path.rpartition(b"/")
         try:
-            descriptor = os.open(base or b".", FOLDER, dir_fd=self._folders.get(folder))
+            descriptor = os.open(base or b".", OPEN_DIRECTORY_NOFOLLOW, dir_fd=self._folders.get(folder))
         except (OSError, ArchiveError):  # a later entry has taken its place
             return
         try:
