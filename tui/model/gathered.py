@@ -88,7 +88,7 @@ def _snapshot(data: JsonRecord, host: str, taken: float) -> Snapshot:
     status = tuple(data.mapping("status", str).items())
     failure = data.record("failure")
     if failure is None and not data.flag("exists"):
-        failure = JsonRecord({"message": "There is no such home on that host"})
+        failure = JsonRecord({"message": "The home does not exist on that host"})
     health = None if data.is_missing("health") else tuple(map(_finding, data.records("health")))
     owners = data.record("owners")
     return Snapshot(
