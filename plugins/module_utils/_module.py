@@ -17,7 +17,7 @@ from . import _fast_zipimport
 
 _fast_zipimport.install()
 
-from .overlay2.errors import LayerNotFound, Overlay2Error, remedy_for
+from .overlay2.errors import LayerNotFound, Overlay2Error, printable, remedy_for
 from .overlay2.home.layout import check_id
 from .overlay2.mountdriver import MountDriver
 
@@ -149,5 +149,5 @@ def plain_data(data: Any) -> Any:
 
 
 def user_records(users: Any) -> list[dict[str, Any]]:
-    """Processes that use a layer as the modules return them."""
-    return [user._asdict() for user in users]
+    """Processes that use a layer as the modules return them. A process chooses its name, so that is escaped."""
+    return [dict(user._asdict(), command=printable(user.command)) for user in users]

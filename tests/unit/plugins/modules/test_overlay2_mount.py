@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 from ansible_collections.strata.overlay2.plugins.module_utils.overlay2 import Driver
@@ -129,3 +130,15 @@ def test_a_holder_of_several_lets_go_of_a_busy_layer(busy):
     driver.get("run", holder="web")
     result = unmounted(driver, strict=True)
     assert (result["changed"], result["busy"], result["mounted"]) == (True, [], True)
+
+
+def test_the_name_of_a_process_is_escaped(home, spawn):
+    driver = Driver(home)
+    driver.create("base")
+    driver.create_read_write("run", "base")
+    code = "import sys; open('/proc/self/comm', 'w').write('\\x1b[2J'); print('there', flush=True); sys.stdin.read()"
+    process = spawn([sys.executable, "-c", code], cwd=driver.get("run"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"there\n"
+    result = modules.run("overlay2_mount", home=home, id="run", state="unmounted", all_holders=True)
+    assert [user["command"] for user in result["busy"]] == ["\\x1b[2J"]
+    assert "\x1b" not in str(result["warnings"])
