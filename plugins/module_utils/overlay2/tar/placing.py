@@ -141,7 +141,7 @@ class Placing:
                 self._start_second_process()
         if self.tree_size is not None:
             self.tree_size += entry.size
-        if entry.path in (LAYOUT, MANIFEST) and self.refuses_images:
+        if entry.path == base and self.refuses_images and base in (LAYOUT, MANIFEST):
             self._file(entry, parent, base)
             refuse_image(self._root_fd, base)
             return
