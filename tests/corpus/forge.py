@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tar archives byte by byte, right or wrong. Shares no code with the driver, so that both can't be wrong alike."""
+"""Valid and invalid tar archives, byte by byte, by code of its own: both it and the driver can't be wrong alike."""
 
 from __future__ import annotations
 

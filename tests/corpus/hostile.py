@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Archives that try to reach outside, lie about themselves, or would eat the host, each with what is expected of it.
+"""Archives that try to reach outside, are inconsistent or would exhaust the host, each with its expected outcome.
 
 ``python -m corpus.hostile FOLDER`` (in ``tests/``) writes them as files, to try other programs on.
 
@@ -31,7 +31,7 @@ from .forge import (
     symlink,
 )
 
-#: How entries of a target are told apart in an expected tree.
+#: Types of entries in an expected tree.
 FOLDER = "folder"
 WHITEOUT = "whiteout"
 FIFO = "fifo"
@@ -52,22 +52,22 @@ class Case(NamedTuple):
     error: Optional[str] = None
     #: part of the message
     says: str = ""
-    #: for a harmless one: what is in the target afterwards, where it matters (path to FOLDER, Link, ... or content)
+    #: for a harmless one: entries of the target afterwards, by path (FOLDER, Link, ... or the content)
     tree: Optional[Dict[bytes, object]] = None
-    #: ``OVERLAY`` or ``MERGE`` where only one way of unpacking is meant
+    #: ``OVERLAY`` or ``MERGE`` if it is for one way of unpacking only
     only: str = ""
 
     def bytes_for(self, outside):
-        """The archive with the absolute path of the outside folder (str) in it where it means that."""
+        """The archive with the absolute path of the outside directory in place of its placeholder."""
         return self.data.replace(OUTSIDE, os.fsencode(outside).rjust(len(OUTSIDE), b"/"))
 
 
-#: Stands for the outside folder's absolute path, which is filled up with slashes: so no size and no checksum changes.
+#: Placeholder for the outside directory's absolute path, which is padded with slashes, so that no size changes.
 OUTSIDE = b"%OUTSIDE" * 25
 
 
 def to_outside(member, name, below=b""):
-    """A link of either sort to a place in the outside folder, by its absolute path."""
+    """A symbolic or hard link to a place in the outside directory, by its absolute path."""
     return gnu_long(b"K", OUTSIDE + below) + member(name, b"x")
 
 

@@ -34,7 +34,7 @@ class Trickle(io.RawIOBase):
 
 
 class Place:
-    """A target folder beside a folder `outside`, and what was unpacked into it."""
+    """A target directory beside a directory `outside`."""
 
     def __init__(self, base: Path):
         self.base = base
@@ -78,7 +78,7 @@ def opened(folder):
 
 
 def facts(folder):
-    """All that can be told of a tree without looking at inode numbers: path to a tuple."""
+    """Everything about a tree except inode numbers, by path."""
     found = {}
     for above, folders, files in os.walk(os.fsencode(folder)):
         for name in folders + files + [b"."]:

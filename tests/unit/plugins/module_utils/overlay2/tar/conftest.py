@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The fixture that the tests of this folder work in."""
+"""Fixtures of the tests in this directory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def place(real_tmp):
 
 @pytest.fixture(params=["alone", pytest.param("helped", marks=pytest.mark.slow)])
 def hands(request, monkeypatch):
-    """Unpacking by one process, and by two from the first file on; gives the list of second processes that were."""
+    """Unpack with one process, and with two from the first file on; returns the list of second processes."""
     unpacking = importlib.import_module("overlay2.tar.unpack")
     monkeypatch.setattr(unpacking, "SECOND_PROCESS_AFTER", 1 if request.param == "helped" else 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})

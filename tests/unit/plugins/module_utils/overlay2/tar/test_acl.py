@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""ACLs of archives: the kernel has to take them, and other programs to agree."""
+"""ACLs in archives: the kernel accepts them, and other programs agree."""
 
 from __future__ import annotations
 

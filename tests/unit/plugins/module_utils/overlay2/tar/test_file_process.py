@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""A second process that helps to unpack: the tree is the same in the end, whatever the archive has."""
+"""Unpacking with a second process: the resulting tree is the same, whatever the archive contains."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TREE = archive(*[folder(b"d%d" % number, mtime=7) for number in range(FOLDERS)],
 
 
 def both(place, data, monkeypatch, way=Whiteouts.OVERLAY):
-    """Unpack alone and with help, and compare; gives what became of it: an error as text, or the result."""
+    """Unpack with one process and with two, and compare; returns the error as text, or the result."""
     unpacking = importlib.import_module("overlay2.tar.unpack")
     outcomes = []
     for after in (0, 1):
@@ -47,7 +47,7 @@ def both(place, data, monkeypatch, way=Whiteouts.OVERLAY):
 
 
 def told(folder):
-    """Facts that the archive tells: a folder that it does not list has the time it was made at."""
+    """Facts that come from the archive: a directory that it does not list has the time of its creation."""
     return {
         name: tuple(None if index == 4 and value > 10**12 else value for index, value in enumerate(values))
         for name, values in facts(folder).items()
@@ -61,7 +61,7 @@ def two_processors(monkeypatch):
 
 @pytest.fixture
 def done(monkeypatch):
-    """How many files were handed over, and how many of them came back: a dict."""
+    """Counts of the files that were handed over, and of those that were returned."""
     counted = {"handed": 0, "back": 0}
     offer, drain = file_process.FileProcess.hand_over, file_process.FileProcess._drain
 
@@ -88,15 +88,15 @@ def test_a_tree_of_small_files(place, monkeypatch, done):
 
 @pytest.mark.parametrize("program", ["gzip", "zstd"])
 def test_a_compressed_tree(place, monkeypatch, done, program):
-    """Neither a thread nor a program that decompresses stands in the way, or waits for the second process to end."""
+    """Neither a thread nor a program that decompresses prevents the fork, or waits for the second process to end."""
     tree = archive(*[file(b"f%d" % number, os.urandom(1000)) for number in range(3000)])
     data = subprocess.run([program, "-c"], input=tree, stdout=subprocess.PIPE, check=True).stdout
     both(place, data, monkeypatch)
     assert done["handed"] > 500
 
 
-def test_memory_comes_round_while_files_are_under_way(place, monkeypatch, done):
-    """Eight times the memory that bodies lie in, of random bytes."""
+def test_memory_is_reused_while_files_are_pending(place, monkeypatch, done):
+    """Random bytes, eight times as many as fit into the shared memory."""
     random = Random(5)
     sizes = [0, 3, 900, 70000]
     members = [folder(b"a"), folder(b"b")]
@@ -109,7 +109,7 @@ def test_memory_comes_round_while_files_are_under_way(place, monkeypatch, done):
 
 @pytest.mark.parametrize("way", list(Whiteouts), ids=lambda way: way.value)
 def test_any_order_of_anything(real_tmp, monkeypatch, done, way):
-    """Names that replace, hide, link and lead to each other, in archives whose every entry may depend on the last."""
+    """Names that replace, hide and link to each other, in archives whose every entry may depend on the last one."""
     monkeypatch.setattr(file_process, "_ENOUGH", 1000)
     unpacked = 0
     for seed in range(100):
@@ -124,7 +124,7 @@ def test_any_order_of_anything(real_tmp, monkeypatch, done, way):
 
 
 def _anything(random):
-    """An entry; folders and links to them mostly have other names than files, or most archives would be refused."""
+    """A random entry. Directories mostly have other names than files, or most archives would be refused."""
     folders, files = [b"p", b"q"], [b"a", b"b", b"c"]
     above = b"".join(random.choice(folders) + b"/" for _level in range(random.choice([0, 1, 1, 2])))
     kinds = ["file", "folder", "symlink", "hardlink", "whiteout", "opaque", "fifo"]
@@ -160,16 +160,16 @@ def test_a_path_through_a_link_waits_for_the_files_behind_it(place, monkeypatch)
     both(place, archive(folder(b"q"), symlink(b"p", b"q"), *pairs), monkeypatch)
 
 
-def test_what_is_there_already_comes_back(place, monkeypatch, done):
-    """The second of each two is in its place only if this process does it, after the first."""
+def test_existing_files_are_returned(place, monkeypatch, done):
+    """The second file of each pair can only be made by this process, after the first one."""
     monkeypatch.setattr(file_process, "_ENOUGH", 10**6)
     again = [file(b"d%d/f%d" % (number, other), b"again") for number in range(FOLDERS) for other in range(0, 60, 9)]
     both(place, TREE[:-1024] + archive(*again), monkeypatch)
     assert done["back"] > 0
 
 
-def test_where_the_second_process_is_killed_the_first_does_its_work(place, monkeypatch, done):
-    """Killed in the middle of a file, which is then made anew."""
+def test_the_first_process_takes_over_if_the_second_is_killed(place, monkeypatch, done):
+    """It is killed in the middle of a file, which is then made again."""
     first, write = os.getpid(), file_process.write_all
 
     def half(descriptor, content):
@@ -189,7 +189,7 @@ def test_where_the_second_process_is_killed_the_first_does_its_work(place, monke
     assert helped == told(place.base / "alone")
 
 
-def test_what_the_kernel_refuses_is_told_as_without_help(place, monkeypatch):
+def test_errors_of_the_kernel_are_the_same_with_two_processes(place, monkeypatch):
     """The sixth file is too large for this process's limit, which the second one inherits."""
     data = archive(*[file(b"f%d" % number, bytes(5000 if number == 5 else 10)) for number in range(9)])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -204,7 +204,7 @@ def test_what_the_kernel_refuses_is_told_as_without_help(place, monkeypatch):
     assert "f5" in outcome[1]
 
 
-def test_nothing_of_it_stays(place, monkeypatch):
+def test_it_leaves_no_process_or_descriptor(place, monkeypatch):
     monkeypatch.setattr(importlib.import_module("overlay2.tar.unpack"), "SECOND_PROCESS_AFTER", 1)
     descriptors = os.listdir("/proc/self/fd")
     place.unpack(TREE)

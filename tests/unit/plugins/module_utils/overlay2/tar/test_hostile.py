@@ -28,7 +28,7 @@ WAYS = [Whiteouts.OVERLAY, Whiteouts.MERGE]
 
 @pytest.fixture(params=["openat2", "walk"])
 def kernel(request, monkeypatch):
-    """Both ways of opening beneath: by this kernel's openat2, and as on a kernel that has none."""
+    """Both ways of opening beneath: with this kernel's openat2, and as on a kernel without it."""
     if request.param == "walk":
 
         def missing(*_arguments, **_options):

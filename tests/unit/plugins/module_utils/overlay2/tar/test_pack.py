@@ -422,7 +422,7 @@ def test_whiteouts_that_are_attributes(place, xattr_class):
 
 @pytest.mark.root
 @pytest.mark.parametrize("attribute", ["redirect", "metacopy"])
-def test_what_only_a_mount_can_read_is_refused(place, attribute):
+def test_files_that_only_a_mount_shows_are_refused(place, attribute):
     (place.target / "d").mkdir()
     path = place.target / "d" if attribute == "redirect" else touch(place.target / "d/f")
     os.setxattr(path, "trusted.overlay." + attribute, b"/x")
@@ -432,7 +432,7 @@ def test_what_only_a_mount_can_read_is_refused(place, attribute):
     assert names(place.pack(overlay=False))[0] == "d/"
 
 
-# Things that have no place in an archive
+# Things that an archive can't hold
 
 
 def test_sockets_are_left_out(place, caplog):
@@ -479,7 +479,7 @@ def vanish_while_listed(place, monkeypatch, change):
     return place.pack()
 
 
-def test_what_vanishes_is_left_out(place, monkeypatch, caplog):
+def test_vanished_files_are_left_out(place, monkeypatch, caplog):
     for name in ("a", "b/c", "d"):
         touch(place.target / name)
     (place.target / "l").symlink_to("x")
@@ -494,7 +494,7 @@ def test_what_vanishes_is_left_out(place, monkeypatch, caplog):
     assert caplog.text.count("vanished") == 3
 
 
-def test_what_turns_into_another_thing_is_archived_as_that(place, monkeypatch):
+def test_a_file_whose_type_changes_has_the_new_type(place, monkeypatch):
     touch(place.target / "a", b"data")
     touch(place.target / "b", b"data")
     touch(place.target / "c/x")
@@ -543,7 +543,7 @@ def test_a_file_that_grows_is_cut(place, monkeypatch):
         assert tar.extractfile("f").read() == b"12345"
 
 
-def test_a_refusal_of_the_kernel_names_the_file(place, monkeypatch):
+def test_an_error_of_the_kernel_names_the_file(place, monkeypatch):
     touch(place.target / "d/f")
 
     def broken(*_arguments, **_options):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Streams: what TarStream gives, and compression in both directions."""
+"""TarStream, and compression in both directions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def drain(stream, size=1 << 20):
 
 @pytest.fixture(params=["as it is", "program"])
 def zstd_by(request, monkeypatch):
-    """zstd by the best that this Python has, and by the program."""
+    """zstd by this Python's module, if it has one, and by the program."""
     if request.param == "program":
         monkeypatch.setattr(zstd, "module", None)
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Unpacking: every type with all its metadata, and what happens to what is there already."""
+"""Unpacking: every type with all its metadata, and the treatment of existing files."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_hard_link_that_is_listed_twice_has_the_metadata_of_the_last(place, wa
 
 @BOTH
 def test_a_folder_of_v7_may_have_a_body(place, way):
-    """Go's archive/tar, GNU tar and bsdtar read it over, as for the regular file that the type flag says it is."""
+    """Go's archive/tar, GNU tar and bsdtar skip it, as the type flag is that of a regular file."""
     place.unpack(archive(header(b"d/", b"\0", size=3, magic=b"") + forge.padded(b"xyz"), file(b"d/f")), way)
     assert os.listdir(place.target) == ["d"]
     assert os.listdir(place.target / "d") == ["f"]
@@ -389,7 +389,7 @@ def test_a_very_deep_tree(place):
     assert os.path.isfile(place.path("d"))
 
 
-# What is there already
+# Existing files
 
 
 TYPES = {
@@ -467,7 +467,7 @@ def test_a_pipe_is_read_to_its_end(place):
     assert result.diff_id == "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def test_compressed_streams_have_the_digest_of_what_they_hold(place):
+def test_compressed_streams_have_the_digest_of_the_tar(place):
     data = archive(file(b"f", b"x" * 100000))
     assert place.unpack(gzip.compress(data)).diff_id == "sha256:" + hashlib.sha256(data).hexdigest()
 
@@ -506,7 +506,7 @@ def test_compressed_and_cut_short_at_many_places(place, method):
             place.unpack(whole[:cut], target=place.fresh("t%d" % count))
 
 
-def test_progress_is_told(place):
+def test_progress_is_reported(place):
     told = []
     data = archive(file(b"f", bytes(5 << 20)))
     place.unpack(data, progress=told.append)
@@ -515,7 +515,7 @@ def test_progress_is_told(place):
     assert len(told) >= 5
 
 
-def test_a_full_disk_is_told_with_what_to_do(place):
+def test_a_full_disk_is_reported_with_a_remedy(place):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100000, limit[1]))
@@ -668,7 +668,7 @@ def test_memory_does_not_grow_with_entries_or_bytes(place):
 
 @pytest.fixture
 def tree(place):
-    """A tree with every type that a plain user of any tar can archive."""
+    """A tree with every type that an unprivileged user of any tar can archive."""
     folder_ = place.fresh("tree")
     (folder_ / "a/b/c").mkdir(parents=True)
     (folder_ / "a/empty").mkdir(mode=0o700)
@@ -734,7 +734,7 @@ def test_what_tarfile_writes(place, tree, format_):
     assert differences(tree, place.target) == []
 
 
-# In a user namespace, where this process's own files are all it can own
+# In a user namespace, where this process can own its own files only
 
 
 def _in_userns(base):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # BSD-2-Clause license (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whiteouts in archives: as overlayfs keeps them, and carried out on a merged tree, each judged by a real mount."""
+"""Whiteouts in archives, as overlayfs stores them and as deletions in a merged tree, checked with a real mount."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Layers(Place):
             subprocess.run(["umount", self.merged], check=True)
 
     def seen(self):
-        """What the merged tree shows: path to content of files, target of links, None for folders."""
+        """Content of the merged tree by path: data of files, target of links, None for directories."""
         with self.mounted() as merged:
             return contents(merged)
 
     def apply(self, data, way):
-        """Unpack, in whichever way, on top of the lower folder."""
+        """Unpack on top of the lower directories, in either way."""
         if way is Whiteouts.OVERLAY:
             self.unpack(data, way, lower_paths=[str(self.lower), str(self.bottom)])
         else:
@@ -101,7 +101,7 @@ def wh(name):
 
 OPAQUE = b".wh..wh..opq"
 
-#: name: (members, what is seen afterwards)
+#: name: (members, what the mount shows afterwards)
 CASES = {
     "file": ([wh(b".wh.f")], without("f")),
     "folder": ([wh(b".wh.d")], without("d")),
@@ -227,7 +227,7 @@ def test_folders_that_the_archive_does_not_list_keep_their_metadata(layers, way)
 
 @pytest.mark.root
 def test_a_redirected_folder_below_keeps_all_whiteouts(layers):
-    """What it merges with lies at another path, so that nothing shows whether a whiteout has something to hide."""
+    """It merges with a directory of another path, so that nobody knows whether a whiteout has something to hide."""
     (layers.lower / "new").mkdir()
     os.setxattr(layers.lower / "new", "trusted.overlay.redirect", b"/elsewhere")
     layers.unpack(archive(wh(b"new/sub/.wh.x")), lower_paths=[str(layers.lower)])
@@ -277,7 +277,7 @@ def test_an_opaque_root(layers):
     data = archive(wh(OPAQUE), file(b"new", b"new"))
     layers.apply(data, Whiteouts.OVERLAY)
     assert layers.seen() == {"new": "new"}
-    # The kernel does not heed the attribute on the root of a mount.
+    # The kernel ignores the attribute on the root of a mount.
     assert "trusted.overlay.opaque" not in os.listxattr(layers.target)
     assert sorted(os.listdir(layers.target)) == ["d", "f", "l", "new", "opaque", "other"]
 
