@@ -24,8 +24,8 @@ from typing import Iterator, NamedTuple, Optional, Tuple
 from . import owners
 from .errors import EngineRunning, translated
 from .foreign import standstill
+from .home.directories import sync_directory
 from .home.opening import Home, Opened, home_of
-from .home.staging import sync_folder
 from .owners import mount_uses
 from .owners.files import Unreadable, text_of
 from .tree import tree_size
@@ -149,7 +149,7 @@ class _Remover:
         self._home.staging.remove_in_place(layer)
         if removing is not None:
             shutil.rmtree(removing)
-            sync_folder(os.path.dirname(removing))
+            sync_directory(os.path.dirname(removing))
 
     def _set_record_aside(self, layer: str, ownership: owners.Ownership) -> str | None:
         """Sets dockerd's record of a layer aside, as dockerd does; returns its new path, None if there is no record.
@@ -168,7 +168,7 @@ class _Remover:
             return folder
         removing = "%s-%s-removing" % (folder, secrets.token_hex(32))
         os.rename(folder, removing)
-        sync_folder(os.path.dirname(folder))
+        sync_directory(os.path.dirname(folder))
         return removing
 
 
@@ -196,7 +196,7 @@ def _delete_mount_record(folder: str) -> None:
     for name in sorted(os.listdir(folder), key=lambda name: name == "mount-id"):
         os.unlink(os.path.join(folder, name))
     os.rmdir(folder)
-    sync_folder(os.path.dirname(folder))
+    sync_directory(os.path.dirname(folder))
 
 
 def _size(path: str) -> int | None:

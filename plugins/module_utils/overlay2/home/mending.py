@@ -13,7 +13,7 @@ import stat
 from typing import Iterator
 
 from ..linux import fs
-from .staging import sync_folder, write_new
+from .directories import sync_directory, write_new
 
 
 def replace_file(path: str, content: bytes, mode: int) -> None:
@@ -48,7 +48,7 @@ def _replacing(path: str) -> Iterator[tuple[int, str]]:
 def make_directory(path: str) -> None:
     """Makes a directory that only this user may enter."""
     os.mkdir(path, 0o700)
-    sync_folder(os.path.dirname(path))
+    sync_directory(os.path.dirname(path))
 
 
 def set_rights(path: str, mode: int, owner: tuple[int, int]) -> None:
@@ -71,4 +71,4 @@ def remove(path: str) -> None:
         os.rmdir(path)
     else:
         os.unlink(path)
-    sync_folder(os.path.dirname(path))
+    sync_directory(os.path.dirname(path))

@@ -26,6 +26,7 @@ from ..errors import (
 from ..idmap import IDENTITY, IdMap
 from ..tree import scratch_folder
 from . import features as feature_detection
+from .directories import ensure_directory
 from .features import Features
 from .holders import Holders
 from .layer import Layer, WatchedDirectories
@@ -34,7 +35,7 @@ from .locks import RuntimeState
 from .options import DriverOptions, parse_options
 from .quota import QuotaControl
 from .references import References
-from .staging import Staging, ensure_folder
+from .staging import Staging
 from .store import GraphDriverStore
 
 log = logging.getLogger("overlay2")
@@ -151,8 +152,8 @@ def open_home(
     else:
         with translated("can't prepare the home", NotSupported):
             features = _probe(store, mapping)
-            ensure_folder(path, 0o710, (os.geteuid(), mapping.root[1]))
-            ensure_folder(os.path.join(path, LINK_DIR), 0o700, (os.geteuid(), os.getegid()))
+            ensure_directory(path, 0o710, (os.geteuid(), mapping.root[1]))
+            ensure_directory(os.path.join(path, LINK_DIR), 0o700, (os.geteuid(), os.getegid()))
             features, quota = _with_quota(path, parsed, features, QuotaControl.open)
         runtime = RuntimeState(path)
     staging = Staging(store, quota, mapping.root, durable=parsed.sync == "full")
@@ -175,7 +176,7 @@ def _probe(store: GraphDriverStore, id_map: IdMap) -> Features:
     made = [directory for directory in _with_parents(staging.folder) if not os.path.lexists(directory)]
     try:
         if not os.path.isdir(store.path):
-            ensure_folder(store.path, 0o710, (os.geteuid(), id_map.root[1]))
+            ensure_directory(store.path, 0o710, (os.geteuid(), id_map.root[1]))
         with staging.stage() as scratch:
             return feature_detection.probe(store.path, scratch.path)
     except (NotSupported, OSError):

@@ -20,11 +20,19 @@ import fcntl
 import logging
 import os
 import stat
-from typing import TYPE_CHECKING, Iterator, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Iterator, NamedTuple
 
 from ..errors import LayerExists, NotSupported, Overlay2Error, from_os_error
 from ..linux import fs
 from ..tree import remove_tree, unmount_below
+from .directories import (
+    ensure_directory,
+    make_directory,
+    sync_directory,
+    sync_together,
+    write_new,
+    write_open,
+)
 from .layout import (
     COMMITTED,
     DIFF,
@@ -99,92 +107,6 @@ def link_id() -> str:
     return os.urandom(LINK_LENGTH).translate(_BASE32).decode("ascii")
 
 
-def make_folder(path: str, mode: int, owner: tuple[int, int]) -> None:
-    """mkdir(2) with exactly this mode, whatever the umask, and this (uid, gid)."""
-    os.mkdir(path, mode)
-    try:
-        _adjust(path, os.stat(path), mode, owner)
-    except BaseException:
-        os.rmdir(path)
-        raise
-
-
-def ensure_folder(path: str, mode: int, owner: tuple[int, int]) -> None:
-    """Makes a directory and its parents, or gives an existing one this mode and owner; moby's MkdirAllAndChown.
-
-    :raises NotADirectoryError: something else has the name.
-    """
-    try:
-        info = os.stat(path)
-    except FileNotFoundError:
-        parent = os.path.dirname(path)
-        if parent and not os.path.isdir(parent):
-            ensure_folder(parent, mode, owner)
-        with contextlib.suppress(FileExistsError):  # another process may be as far
-            make_folder(path, mode, owner)
-        return
-    if not os.path.isdir(path):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    _adjust(path, info, mode, owner)
-
-
-def _adjust(path: str, info: os.stat_result, mode: int, owner: tuple[int, int]) -> None:
-    """Gives a directory another mode and owner if they differ from its stat result ``info``."""
-    if (info.st_uid, info.st_gid) != owner:
-        os.chown(path, *owner)
-    if stat.S_IMODE(info.st_mode) != mode:
-        os.chmod(path, mode)
-
-
-def sync_folder(path: str) -> None:
-    """Makes the names in a directory survive a power cut: fsync(2) of the directory."""
-    descriptor = os.open(path, fs.OPEN_DIRECTORY)  # the home may be a symbolic link
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_new(folder: int, name: str, content: bytes, mode: int, sync: bool = True) -> None:
-    """Writes a file that does not exist yet.
-
-    :param folder: descriptor of its directory.
-    :param sync: have it on disk when this returns.
-    """
-    descriptor = _written(folder, name, content, mode)
-    try:
-        if sync:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _written(folder: int, name: str, content: bytes, mode: int) -> int:
-    """Writes a new file and returns its descriptor, still open."""
-    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
-    try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
-            os.fchmod(descriptor, mode)
-        fs.write_all(descriptor, content)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def sync_together(descriptors: Sequence[int]) -> None:
-    """fsync(2) of several new files.
-
-    All writes are started first, so that the commit of the first file to the journal covers the others, and syncing
-    those has nothing left to do. On ext4 that is a third faster for two files.
-    """
-    for descriptor in descriptors[1:]:
-        with contextlib.suppress(OSError):  # fsync reports what is wrong with the file
-            fs.start_writing(descriptor)
-    for descriptor in descriptors:
-        os.fsync(descriptor)
-
-
 def _remove_empty(path: str) -> bool:
     """Removes the directory of a layer without content, without looking into it; True if it is gone.
 
@@ -251,12 +173,12 @@ class Staging:
 
     def _make_staging(self) -> None:
         with contextlib.suppress(FileExistsError):
-            make_folder(self.folder, 0o700, (os.geteuid(), os.getegid()))
+            make_directory(self.folder, 0o700, (os.geteuid(), os.getegid()))
 
     def _make_locked(self, path: str) -> Staged | None:
         """Makes a directory at ``path`` and locks it; None if a sweep removed it between the two."""
         try:
-            make_folder(path, 0o710, (os.geteuid(), self._root[1]))
+            make_directory(path, 0o710, (os.geteuid(), self._root[1]))
             descriptor = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
         except FileNotFoundError:
             self._make_staging()  # it may be the staging directory that is missing
@@ -285,7 +207,7 @@ class Staging:
         descriptors = []
         try:
             for name, content, _synced in files:
-                descriptors.append(_written(staged.descriptor, name, content, 0o644))
+                descriptors.append(write_open(staged.descriptor, name, content, 0o644))
             sync_together([descriptor for descriptor, file in zip(descriptors, files) if file[2]])
         finally:
             for descriptor in descriptors:
@@ -321,13 +243,13 @@ class Staging:
         :param like: status of the directory that it will replace, whose owner and mode it gets.
         """
         if like is None:
-            make_folder(staged.child(DIFF), 0o755, self._root)
+            make_directory(staged.child(DIFF), 0o755, self._root)
         else:
-            make_folder(staged.child(DIFF), stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
+            make_directory(staged.child(DIFF), stat.S_IMODE(like.st_mode), (like.st_uid, like.st_gid))
 
     def make_work(self, staged: Staged) -> None:
         """Makes the empty ``work`` folder of a layer with a parent."""
-        make_folder(staged.child(WORK), 0o700, self._root)
+        make_directory(staged.child(WORK), 0o700, self._root)
 
     def make_mount_point(self, layer: str) -> bool:
         """Makes the layer's ``merged`` directory; False if it exists already."""
@@ -336,14 +258,14 @@ class Staging:
             if self._root == (os.geteuid(), os.getegid()):
                 os.mkdir(target, 0o700)  # the umask does not matter, as a mount covers the directory
             else:
-                make_folder(target, 0o700, self._root)
+                make_directory(target, 0o700, self._root)
         except FileExistsError:
             return False
         return True
 
     def mend_mount_point(self, layer: str) -> None:
         """Gives a ``merged`` directory that was left over its owner and mode."""
-        ensure_folder(self._store.merged_dir(layer), 0o700, self._root)
+        ensure_directory(self._store.merged_dir(layer), 0o700, self._root)
 
     def give_work_to_root(self, layer: str) -> None:
         """Gives overlayfs' own ``work/work`` to container root, which needs it to move a directory up from below."""
@@ -491,14 +413,14 @@ class Staging:
         for name in names:
             os.unlink(os.path.join(links, name))
         if names:
-            sync_folder(links)
+            sync_directory(links)
         with contextlib.nullcontext() if self._quota is None else self._quota.releasing(path):
             with os.scandir(path) as entries:
                 others = [entry for entry in entries if entry.name != DIFF]
             for entry in others:
                 (remove_tree if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
             remove_tree(path)
-        sync_folder(self._store.path)
+        sync_directory(self._store.path)
 
     def sweep(self) -> int:
         """Deletes what processes that are no longer alive left in the staging directory.
@@ -568,4 +490,4 @@ class Staging:
     def sync_names(self, folder: str) -> None:
         """fsync(2) of a directory, if changes must survive a power cut."""
         if self.durable:
-            sync_folder(folder)
+            sync_directory(folder)

@@ -13,8 +13,9 @@ import sys
 import pytest
 from overlay2 import Driver
 from overlay2.errors import LayerExists, LayerInUse, Overlay2Error
+from overlay2.home.directories import ensure_directory, make_directory, write_new
 from overlay2.home.layout import LayerRecord
-from overlay2.home.staging import Staging, ensure_folder, link_id, make_folder, write_new
+from overlay2.home.staging import Staging, link_id
 from overlay2.home.store import GraphDriverStore
 from support import homes, host, steps, trees
 
@@ -61,35 +62,35 @@ def test_link_ids_are_26_characters_of_base32_and_random():
 def test_a_folder_has_exactly_the_mode_asked_for(real_tmp, umask, mode):
     before = os.umask(umask)
     try:
-        make_folder(str(real_tmp / "new"), mode, ME)
-        ensure_folder(str(real_tmp / "a" / "b"), mode, ME)
+        make_directory(str(real_tmp / "new"), mode, ME)
+        ensure_directory(str(real_tmp / "a" / "b"), mode, ME)
     finally:
         os.umask(before)
     assert mode_of(real_tmp / "new") == mode_of(real_tmp / "a") == mode_of(real_tmp / "a" / "b") == "%o" % mode
     with pytest.raises(FileExistsError):
-        make_folder(str(real_tmp / "new"), mode, ME)
+        make_directory(str(real_tmp / "new"), mode, ME)
 
 
 def test_an_existing_folder_is_brought_to_its_mode_and_its_parents_left_alone(real_tmp):
     (real_tmp / "a" / "b").mkdir(parents=True, mode=0o755)
     (real_tmp / "a").chmod(0o755)
     os.symlink("a", real_tmp / "link")
-    ensure_folder(str(real_tmp / "link" / "b"), 0o700, ME)
+    ensure_directory(str(real_tmp / "link" / "b"), 0o700, ME)
     assert (mode_of(real_tmp / "a"), mode_of(real_tmp / "a" / "b")) == ("755", "700")
     before = os.lstat(real_tmp / "a" / "b")
-    ensure_folder(str(real_tmp / "a" / "b"), 0o700, ME)
+    ensure_directory(str(real_tmp / "a" / "b"), 0o700, ME)
     assert os.lstat(real_tmp / "a" / "b").st_ctime_ns == before.st_ctime_ns
     (real_tmp / "file").write_text("")
     for path in (real_tmp / "file", real_tmp / "file" / "below"):
         with pytest.raises(NotADirectoryError):
-            ensure_folder(str(path), 0o700, ME)
+            ensure_directory(str(path), 0o700, ME)
 
 
 @pytest.mark.root
 def test_folders_get_their_owner(real_tmp):
-    make_folder(str(real_tmp / "new"), 0o2755, (1234, 5678))
-    ensure_folder(str(real_tmp / "a" / "b"), 0o755, (1, 2))
-    ensure_folder(str(real_tmp / "a" / "b"), 0o755, (3, 4))
+    make_directory(str(real_tmp / "new"), 0o2755, (1234, 5678))
+    ensure_directory(str(real_tmp / "a" / "b"), 0o755, (1, 2))
+    ensure_directory(str(real_tmp / "a" / "b"), 0o755, (3, 4))
     for name, owner in (("new", (1234, 5678)), ("a", (1, 2)), ("a/b", (3, 4))):
         info = os.lstat(real_tmp / name)
         assert (info.st_uid, info.st_gid) == owner, name
@@ -195,7 +196,7 @@ def test_a_sweep_that_fails_says_so_and_goes_on(driver, staging, caplog):
 
 def test_a_new_stage_that_a_sweep_took_is_made_again(driver, staging):
     """Between making and locking it, a staged folder is fair game."""
-    for place in ("make_folder", "flock"):
+    for place in ("make_directory", "flock"):
         other = Staging(GraphDriverStore(driver.home), None, ME, durable=True)
         with steps.Once(place, lambda: remove_all(staging.folder)) as moment, other.stage() as staged:
             os.mkdir(staged.child("diff"))
