@@ -194,7 +194,7 @@ def perform(layer: str | None, planned: MountPlan, features: Features) -> None:
     if planned.upper is not None and fs.is_read_only(target):
         mount.unmount(target, mount.MNT_DETACH)
         raise MountError(
-            "the kernel mounted it read-only, as it could not make its folder in work",
+            "the kernel mounted it read-only, as it could not make its directory in work",
             layer=layer,
             path=target,
             remedy="%s; if there is enough, see the kernel's log (dmesg)" % remedy_for(errno.ENOSPC, planned.home),

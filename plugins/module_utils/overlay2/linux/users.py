@@ -1,9 +1,9 @@
 # Copyright (c) 2026, The strata.overlay2 authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which processes use a file system: by what /proc shows of each (proc(5)), as fuser(1) does.
+"""The processes that use a file system, found in /proc (proc(5)), as fuser(1) does.
 
-A file system that was detached lazily is in no mount table any more, and yet in use. Its device number is still that of
-the files which processes have there.
+A file system that was detached lazily is no longer in a mount table, although it may be in use. Its device number is
+still that of the files that processes have open there.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class User(NamedTuple):
         return "%d (%s)" % (self.pid, self.command)
 
 
-def find(devices: Container[int], folder: str) -> list[User]:
-    """The processes that use one of these file systems, or something in a folder, by pid.
+def find(devices: Container[int], directory: str) -> list[User]:
+    """Returns the processes that use one of these file systems or a file in a directory, sorted by pid.
 
-    Processes that end meanwhile are passed over, as are those that this one may not look into.
+    Processes that end meanwhile, or that this process may not inspect, are skipped.
 
     :param devices: device numbers of the file systems.
-    :param folder: real path of the folder.
+    :param directory: real path of the directory.
     """
-    search = _Search(devices, folder)
+    search = _Search(devices, directory)
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -50,14 +50,14 @@ def find(devices: Container[int], folder: str) -> list[User]:
 class _Search:
     """One search through all processes."""
 
-    def __init__(self, devices: Container[int], folder: str) -> None:
+    def __init__(self, devices: Container[int], directory: str) -> None:
         self._devices = devices
-        self._folder = folder
+        self._directory = directory
         #: A library is looked up once for each root, not for each process that has it mapped.
         self._mapped: dict[tuple[int, bytes], bool] = {}
 
     def use(self, process: str) -> str:
-        """How a process (its folder in /proc) uses what is searched; "" if it does not, or if that cannot be seen."""
+        """Returns how a process (its directory in /proc) uses the searched files; "" if not, or if not visible."""
         for use in ("cwd", "root", "exe"):
             if self._is_there(process + use):
                 return use
@@ -79,7 +79,7 @@ class _Search:
             path = os.readlink(link)
         except OSError:
             return False
-        return path == self._folder or path.startswith(self._folder + "/")
+        return path == self._directory or path.startswith(self._directory + "/")
 
 
 def _mappings(path: str) -> Iterator[tuple[str, bytes]]:
