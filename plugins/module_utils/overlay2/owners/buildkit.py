@@ -36,6 +36,9 @@ class Snapshot(NamedTuple):
     chain: str
     #: Snapshot or chain ID that it stands on; "" for none.
     parent: str
+    #: Its layer may lack a directory: it was never prepared, only named after a layer of the image store. BuildKit's
+    #: records of a local image are like that.
+    is_name: bool
 
 
 def snapshots(data_root: str) -> dict[str, Snapshot]:
@@ -53,7 +56,8 @@ def snapshots(data_root: str) -> dict[str, Snapshot]:
         working = raw.get(fields.get("committed", ""), {})
         chain = id if id.startswith("sha256:") else fields.get("chainid", "")
         layer = "" if id.startswith("sha256:") else fields.get("committed") or id
-        found[id] = Snapshot(id, layer, chain, fields.get("parent") or working.get("parent", ""))
+        is_name = bool(chain) and "committed" not in fields and "parent" not in fields
+        found[id] = Snapshot(id, layer, chain, fields.get("parent") or working.get("parent", ""), is_name)
     return found
 
 

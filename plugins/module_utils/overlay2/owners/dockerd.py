@@ -221,6 +221,8 @@ class _Reader:
         descriptions = buildkit.describe(root, self._claims.problems) if found else {}
         for snapshot in found.values():
             owner = buildkit.owner(snapshot, descriptions, root)
+            if snapshot.is_name:
+                self._claims.without_directory.add(snapshot.layer)
             chain = self._refer(snapshot.chain)
             for layer in {snapshot.layer, chain.layer if chain else ""} - {""}:
                 self._claims.own(layer, owner)

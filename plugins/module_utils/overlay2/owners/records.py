@@ -150,6 +150,8 @@ class Claims:
         self.problems: List[Problem] = []
         #: Layers that were made for a user namespace.
         self.id_mapped: Set[str] = set()
+        #: Names on record that need no directory: they stand for content that is kept in another layer.
+        self.without_directory: Set[str] = set()
         #: Layers on record whose parent is not, though all records could be read.
         self.parents_elsewhere: Dict[str, str] = {}
         #: Layers whose making or removal was cut off.

@@ -94,7 +94,11 @@ class _Resolver:
             if answer.kind != UNOWNED or store.exists(layer):
                 answers[layer] = answer
         self._doubt_those_below(answers, claims)
-        missing = {layer: _owned(layer, claimed).reason for layer, claimed in owners.items() if layer not in answers}
+        missing = {
+            layer: _owned(layer, claimed).reason
+            for layer, claimed in owners.items()
+            if layer not in answers and layer not in claims.without_directory
+        }
         return Report(
             home=self._home.path,
             engine=self._engine.name,

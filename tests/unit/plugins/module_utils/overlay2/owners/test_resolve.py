@@ -357,3 +357,11 @@ def test_a_home_of_nobody_knows_nothing(real_tmp):
 def test_a_snapshot_that_nothing_describes_is_build_cache_all_the_same(docker):
     boltfile.write(docker.beside("buildkit", "snapshots.db"), {docker.ids["lost"].encode(): {b"parent": b""}})
     assert kinds(docker)["lost"] == "build-cache"
+
+
+def test_a_record_of_a_local_image_that_was_never_prepared_needs_no_directory(docker):
+    """As BuildKit writes for ``FROM`` of a local image: a name for a layer of the image store."""
+    chain = os.listdir(docker.beside("image", "overlay2", "layerdb", "sha256"))[0]
+    records = {b"named": {b"chainid": b"sha256:" + chain.encode()}, b"prepared": {b"parent": b""}}
+    boltfile.write(docker.beside("buildkit", "snapshots.db"), records)
+    assert set(resolve(docker).missing) == {"prepared"}
