@@ -144,6 +144,14 @@ def test_the_release_is_built_from_what_git_tracks(tarball, tmp_path):
     assert file_names(done.stdout.strip()) == tarball
 
 
+def test_files_that_follow_moby_have_its_licence_too(files_in_git):
+    """Their heads give credit, and REUSE.toml says the same to tools."""
+    core = [name for name in files_in_git if name.startswith("plugins/module_utils/") and name.endswith(".py")]
+    found = {name for name in core if "(Apache-2.0" in (ROOT / name).read_text()[:400]}
+    listed = set(re.findall(r'^    "(.*)",$', (ROOT / "REUSE.toml").read_text(), re.MULTILINE))
+    assert found == listed
+
+
 def test_no_file_names_a_registry_host(files_in_git):
     """Where packages and images come from is the configuration of the machine, never this project's."""
     hosts = [
