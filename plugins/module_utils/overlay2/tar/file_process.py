@@ -36,7 +36,8 @@ from .folders import NEW_FILE, UnlinkedFolders
 if TYPE_CHECKING:
     from typing import Callable
 
-    from .reader import Entry, Reader
+    from .entry import Entry
+    from .reader import Reader
 
 #: Files of one message, and how many may be pending before the first process does the next ones itself.
 _BATCH = 64

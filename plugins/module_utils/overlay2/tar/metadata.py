@@ -22,7 +22,7 @@ from .leftout import Tally
 
 if TYPE_CHECKING:
     from ..idmap import IdMap
-    from .reader import Entry
+    from .entry import Entry
 
 _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALL_BITS = 0o7777

@@ -24,18 +24,19 @@ from ..linux import xattr
 from ..linux.fs import OPEN_DIRECTORY_NOFOLLOW, write_all
 from ..tree import remove_at
 from . import headers
+from .entry import clean
 from .folders import NEW_FILE, Folders, FolderTimes
 from .leftout import Tally
 from .notalayer import LAYOUT, MANIFEST, refuse_image
-from .reader import clean
 from .whiteouts import OPAQUE, PLINKS, PREFIX, check_path, is_aufs_metadata
 
 if TYPE_CHECKING:
     from typing import Callable
 
+    from .entry import Entry
     from .file_process import FileProcess
     from .metadata import MetadataSetter
-    from .reader import Entry, Reader
+    from .reader import Reader
     from .whiteouts import Converter
 
 log = logging.getLogger("overlay2")

@@ -15,7 +15,8 @@ import pytest
 from corpus import forge
 from overlay2.errors import BreakoutError, CorruptArchive
 from overlay2.tar import headers, pax, ustar
-from overlay2.tar.reader import Reader, clean
+from overlay2.tar.entry import clean
+from overlay2.tar.reader import Reader
 
 
 def parse(block):

@@ -23,7 +23,7 @@ from overlay2.changes import Change, ChangeKind
 from overlay2.errors import ChangedWhileRead, Overlay2Error
 from overlay2.idmap import IdMap, IdRange
 from overlay2.linux import xattr
-from overlay2.tar import acl, dirstack, pack
+from overlay2.tar import acl, dirstack, packing
 from overlay2.tar.pack import pack_changes, pack_tree
 
 
@@ -76,7 +76,7 @@ def test_the_bytes_of_a_simple_archive(place):
 
 
 @pytest.mark.parametrize(
-    "size", [0, 1, 511, 512, 513, pack._SMALL - 1, pack._SMALL, pack._SMALL + 1, 5 * (1 << 20) + 3]
+    "size", [0, 1, 511, 512, 513, packing._SMALL - 1, packing._SMALL, packing._SMALL + 1, 5 * (1 << 20) + 3]
 )
 def test_bodies_of_all_sizes(place, size):
     body = os.urandom(size)
@@ -235,7 +235,7 @@ def test_hard_links_are_told_by_device_and_inode_and_forgotten_when_complete(pla
     touch(place.target / "d", b"two")
     os.link(place.target / "d", place.target / "e")
     with opened(place.target) as root:
-        packer = pack._Packer(IdMap(), False, None)
+        packer = packing.Packer(IdMap(), False, None)
         data = b"".join(packer.guarded(packer.tree(root)))
     found = {member.name: (member.type, member.linkname, member.size) for member in read(data)}
     assert found == {
@@ -467,15 +467,15 @@ def test_an_owner_without_an_id_in_the_container_is_left_out_with_his_own_only(p
 
 def vanish_while_listed(place, monkeypatch, change):
     """Pack with ``change()`` called once the root's names are known."""
-    real = pack.listing
+    real = packing.listing
 
     def listing(descriptor):
         found = list(real(descriptor))
-        monkeypatch.setattr(pack, "listing", real)
+        monkeypatch.setattr(packing, "listing", real)
         change()
         return iter(found)
 
-    monkeypatch.setattr(pack, "listing", listing)
+    monkeypatch.setattr(packing, "listing", listing)
     return place.pack()
 
 
@@ -522,7 +522,7 @@ def test_a_file_that_shrinks_is_an_error(place, monkeypatch, size):
             os.truncate(path, size - 1)
         return info
 
-    monkeypatch.setattr(pack.os, "fstat", fstat)
+    monkeypatch.setattr(packing.os, "fstat", fstat)
     with pytest.raises(ChangedWhileRead) as caught:
         place.pack()
     assert caught.value.path == "f"
@@ -538,7 +538,7 @@ def test_a_file_that_grows_is_cut(place, monkeypatch):
             path.write_bytes(b"1234567890")
         return info
 
-    monkeypatch.setattr(pack.os, "fstat", fstat)
+    monkeypatch.setattr(packing.os, "fstat", fstat)
     with tarfile.open(fileobj=io.BytesIO(place.pack())) as tar:
         assert tar.extractfile("f").read() == b"12345"
 
@@ -549,7 +549,7 @@ def test_an_error_of_the_kernel_names_the_file(place, monkeypatch):
     def broken(*_arguments, **_options):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(pack.xattr, "names", broken)
+    monkeypatch.setattr(packing.xattr, "names", broken)
     with pytest.raises(Overlay2Error, match="Input/output error") as caught:
         place.pack()
     assert caught.value.path == "d"
@@ -591,7 +591,7 @@ def test_large_changes_are_cut_into_chunks(place):
     changes = [change("/a/large"), change("/b/large")]
     with opened(place.target) as root:
         chunks = list(pack_changes(root, changes))
-    assert max(map(len, chunks)) <= 2 * pack.CHUNK
+    assert max(map(len, chunks)) <= 2 * packing.CHUNK
     assert len(read(b"".join(chunks))) == 2
 
 
