@@ -310,6 +310,22 @@ def test_a_diff_through_mounts_leaves_the_layer_to_others(box):
     assert leaks(box)[1] == before
 
 
+def test_a_process_that_dies_during_a_diff_leaves_nothing_once_the_home_is_opened_again(box):
+    child = os.fork()
+    if not child:
+        try:
+            stream = box.diff("box", "")
+            stream.read(10)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert len(host.mounts_below(box.home)) == 1
+    again = Driver(box.home, ["overlay2.sync=none"])
+    assert host.mounts_below(box.home) == []
+    assert os.listdir(os.path.join(box.home, ".staging")) == []
+    assert again.holders("box") == {}
+
+
 def test_a_diff_through_mounts_shares_the_mount_of_a_layer_that_is_mounted(box):
     path = box.get("box", holder="web")
     before = host.mounts_below(box.home)
