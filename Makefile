@@ -64,6 +64,7 @@ lint: venv $(IMPORTER)/.installed ## ruff, types, licences, ansible-lint, module
 	@status=0; \
 	ruff check --output-format concise . || status=1; \
 	ruff format --check --quiet . || { echo "Run 'ruff format'."; status=1; }; \
+	$(MAKE) types || status=1; \
 	reuse --no-multiprocessing lint --quiet || { reuse lint --lines; status=1; }; \
 	antsibull-changelog lint || status=1; \
 	antsibull-docs lint-collection-docs --plugin-docs . || status=1; \

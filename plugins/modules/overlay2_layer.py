@@ -265,7 +265,7 @@ remedy:
 """
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, BinaryIO, Callable, Iterator
 
 from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import (
@@ -383,14 +383,11 @@ def wanted_diff_id(module: DriverModule, src: str | None, digest: str | None, la
 
 
 @contextmanager
-def opened(src: str | None, layer_id: str) -> Iterator[BinaryIO | None]:
-    """The archive, open for reading; None for None. Errors about the archive name it, and the layer.
+def opened(src: str, layer_id: str) -> Iterator[BinaryIO]:
+    """The archive, open for reading. Errors about the archive name it, and the layer.
 
     :raises ArchiveError: it can't be opened.
     """
-    if src is None:
-        yield None
-        return
     try:
         stream = open(src, "rb")
     except OSError as error:
@@ -422,7 +419,7 @@ def carry_out(driver: Any, wanted: Wanted, plan: Plan, report: Callable[[Any], N
         elif step == "own":
             driver.set_owner(wanted.id, wanted.owner)
         else:
-            with opened(wanted.src, wanted.id) as archive:
+            with opened(wanted.src, wanted.id) if wanted.src else nullcontext() as archive:
                 if step == "create":
                     create(driver, wanted, plan.after, archive, report)
                 else:

@@ -147,8 +147,8 @@ class HomeScreen(Screen[None]):
             return
         snapshot = view.snapshot
         self.snapshot, self.selected = snapshot, view.selected
-        bar = self.query_one(HomeBar)
-        bar.snapshot, bar.paused, bar.stale = snapshot, view.paused, view.stale
+        home_bar = self.query_one(HomeBar)
+        home_bar.snapshot, home_bar.paused, home_bar.stale = snapshot, view.paused, view.stale
         for hosts in self.query("#hosts").results(Choices):
             hosts.chosen = str(view.host)
         has_home = snapshot is not None and snapshot.failure is None

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     class Readable(Protocol):
         """A binary stream that reads into a buffer."""
 
-        def readinto(self, buffer: memoryview, /) -> int | None: ...
+        def readinto(self, buffer: memoryview, /) -> int | None:
+            """Fills the buffer or part of it, and returns the number of bytes."""
+
+    class Writable(Protocol):
+        """Something that takes all the bytes written to it."""
+
+        def write(self, data: memoryview, /) -> object:
+            """Takes all of ``data``."""
 
 
 _CHUNK = 1 << 20
@@ -63,7 +70,7 @@ class HashingWriter:
         return "sha256:" + self._hash.hexdigest()
 
 
-def pump(stream: Readable | BinaryIO, *writers: HashingWriter | BinaryIO) -> None:
+def pump(stream: Readable | BinaryIO, *writers: Writable) -> None:
     """Copies the rest of ``stream`` to each of the writers, in chunks."""
     readinto = cast("Readable", stream).readinto  # every binary file of io has it, but typing.BinaryIO does not
     with memoryview(bytearray(_CHUNK)) as view:

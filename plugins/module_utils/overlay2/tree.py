@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     class Opener(Protocol):
         """Opens a directory as os.open() does."""
 
-        def __call__(self, path: str, flags: int, *, dir_fd: int | None = None) -> int: ...
+        def __call__(self, path: str, flags: int, *, dir_fd: int | None = None) -> int:
+            """Returns a descriptor."""
 
 
 log = logging.getLogger("overlay2")

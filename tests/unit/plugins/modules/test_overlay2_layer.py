@@ -37,11 +37,6 @@ def test_a_layer_that_lost_its_folder_has_no_size(home):
     assert size_of(driver, "web") is None
 
 
-def test_no_archive_is_no_stream():
-    with opened(None, "web") as stream:
-        assert stream is None
-
-
 def test_an_archive_that_is_not_there(tmp_path):
     with pytest.raises(ArchiveError, match="No such file") as caught, opened(str(tmp_path / "a.tar"), "web"):
         pass
