@@ -11,7 +11,7 @@ import re
 from . import host
 
 LINK_NAME = re.compile(r"[A-Z2-7]{26}")
-OWN_NAMES = ("l", ".staging", "backingFsBlockDev")
+OWN_NAMES = ("l", ".staging", ".images", "backingFsBlockDev")
 
 
 def layer_names(home: str) -> list[str]:

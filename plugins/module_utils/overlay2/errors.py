@@ -141,6 +141,18 @@ class CompressionNotSupported(NotSupported):
     """No program or module on this host reads or writes the compression asked for."""
 
 
+class ImageError(Overlay2Error):
+    """An image, or the source that it is read from, is malformed, incomplete, or of a kind that is refused."""
+
+
+class ImageNotFound(ImageError):
+    """The source or the home does not have the image that was asked for."""
+
+
+class NotEnoughSpace(Overlay2Error):
+    """The home's file system cannot hold what would be written; nothing was."""
+
+
 class ChangedWhileRead(Overlay2Error):
     """A file shrank or vanished while it was being archived, so the stream can't be whole."""
 

@@ -13,6 +13,7 @@
     <id>/merged/       the mount point, only while mounted
     <id>/committed     empty: the layer has been a parent and is mounted read-only
     <id>/strata.json   this project's record of the layer; a layer without it works just as well
+    .images/           this project's records of images, one file each
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ COMPOSEFS = "composefs-data"
 
 #: Where layers are built and taken apart, out of sight.
 STAGING = ".staging"
+#: Records of images. Neither dockerd nor containers/storage has a directory of that name.
+IMAGES = ".images"
 #: Device node that project quota may need in the home.
 QUOTA_DEVICE = "backingFsBlockDev"
 
@@ -45,7 +48,7 @@ QUOTA_DEVICE = "backingFsBlockDev"
 MAX_DEPTH = 128
 
 #: Names in a home that no layer can have.
-OWN_NAMES = frozenset((".", "..", LINK_DIR, STAGING, QUOTA_DEVICE))
+OWN_NAMES = frozenset((".", "..", LINK_DIR, STAGING, IMAGES, QUOTA_DEVICE))
 _NAME_MAX = 255
 #: Larger than a ``lower`` file of 128 names.
 _SMALL = 8192

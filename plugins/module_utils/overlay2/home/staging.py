@@ -36,6 +36,7 @@ from .directories import (
 from .layout import (
     COMMITTED,
     DIFF,
+    IMAGES,
     LINK,
     LINK_DIR,
     LOWER,
@@ -60,6 +61,8 @@ LINK_LENGTH = 26
 #: RFC 4648's base32 alphabet for each value of a byte: all letters come equally often.
 _BASE32 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" * 8
 
+#: How names of files begin that are not ready.
+_TEMPORARY = ".tmp-"
 _KNOWN = frozenset((DIFF, WORK, MERGED, LINK, LOWER, COMMITTED, RECORD))
 
 
@@ -215,19 +218,41 @@ class Staging:
 
     def replace_record(self, layer: str, record: LayerRecord) -> None:
         """Replaces a layer's ``strata.json`` by one rename. The caller holds the layer's lock."""
-        path = self._store.at(layer)
-        temporary = ".tmp-" + os.urandom(8).hex()  # beside it: XFS renames nothing into another project
-        folder = os.open(path, fs.OPEN_DIRECTORY_NOFOLLOW)
+        self._replace_file(self._store.at(layer), RECORD, record.encode(), 0o644)
+
+    def _replace_file(self, folder: str, name: str, content: bytes, mode: int) -> None:
+        """Writes a file in a directory of the home, or another one in its place, by one rename."""
+        temporary = _TEMPORARY + os.urandom(8).hex()  # beside it: XFS renames nothing into another project
+        descriptor = os.open(folder, fs.OPEN_DIRECTORY_NOFOLLOW)
         try:
-            write_new(folder, temporary, record.encode(), 0o644, sync=self.durable)
-            os.rename(temporary, RECORD, src_dir_fd=folder, dst_dir_fd=folder)
+            write_new(descriptor, temporary, content, mode, sync=self.durable)
+            os.rename(temporary, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=folder)
+                os.unlink(temporary, dir_fd=descriptor)
             raise
         finally:
-            os.close(folder)
-        self.sync_names(path)
+            os.close(descriptor)
+        self.sync_names(folder)
+
+    def write_image(self, name: str, content: bytes) -> None:
+        """Writes, or replaces, the record of an image by one rename. The caller holds the lock of the images."""
+        folder = os.path.join(self._store.path, IMAGES)
+        try:
+            make_directory(folder, 0o700, (os.geteuid(), os.getegid()))
+            self.sync_names(self._store.path)
+        except FileExistsError:
+            for other in os.listdir(folder):
+                if other.startswith(_TEMPORARY):  # of a process that was killed
+                    os.unlink(os.path.join(folder, other))
+        self._replace_file(folder, name, content, 0o600)
+
+    def remove_image(self, name: str) -> None:
+        """Removes the record of an image, if it is there. The caller holds the lock of the images."""
+        folder = os.path.join(self._store.path, IMAGES)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
+            self.sync_names(folder)
 
     def sync(self, staged: Staged) -> None:
         """Writes all of a staged layer's files to disk, by one syncfs(2), before it is shown."""
@@ -283,7 +308,7 @@ class Staging:
         newly = parent and not self._store.committed(parent)
         try:
             if newly:
-                self._commit(parent)
+                self.commit(parent)
             self._show(staged, layer, link)
         except BaseException:
             if newly:
@@ -292,7 +317,8 @@ class Staging:
             raise
         self.sync_names(self._store.path)
 
-    def _commit(self, layer: str) -> None:
+    def commit(self, layer: str) -> None:
+        """Marks a layer as one that is not written to, by moby's empty file ``committed``."""
         descriptor = os.open(self._store.at(layer), fs.OPEN_DIRECTORY_NOFOLLOW)
         try:
             write_new(descriptor, COMMITTED, b"", 0o600, sync=False)

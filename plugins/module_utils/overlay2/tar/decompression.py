@@ -69,6 +69,14 @@ class Decompressor(Protocol):
         """Decompress ``data``; returns up to ``max_length`` bytes."""
 
 
+def compression_of(head: bytes) -> str | None:
+    """Returns the name of the compression that a stream begins with; None for none that is known."""
+    for name, magic in _MAGICS:
+        if magic.match(head):
+            return name
+    return None
+
+
 class _Source:
     """The stream itself: the bytes that were read to recognise the format, then the rest.
 
@@ -91,10 +99,7 @@ class _Source:
             if not more:
                 break
             self._head += more
-        for name, magic in _MAGICS:
-            if magic.match(self._head):
-                return name
-        return None
+        return compression_of(self._head)
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes; none at the end of the stream."""
