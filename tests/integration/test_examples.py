@@ -18,7 +18,7 @@ import re
 
 import pytest
 import yaml
-from support import playbooks, trees
+from support import images, playbooks, trees
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 
@@ -61,22 +61,28 @@ def examples(module):
 
 @pytest.fixture
 def archives(real_tmp):
-    """(folder with the archives that the examples name, the diff ID of the shop's)."""
+    """(folder with the archives that the examples name, the diff ID of the shop's, the digest of its index)."""
     folder = real_tmp / "archives"
     folder.mkdir()
     base = trees.archive({"etc/": None, "etc/conf": b"one"})
     shop = trees.archive({"srv/": None, "srv/shop": b"two"})
     (folder / "debian-12-rootfs.tar.xz").write_bytes(lzma.compress(base))
     (folder / "shop-4.2.tar.gz").write_bytes(gzip.compress(shop))
-    return folder, "sha256:" + hashlib.sha256(shop).hexdigest()
+    images.docker(folder / "shop.tar", base, shop)
+    layout = images.Layout(real_tmp / "layout")
+    index = layout.index(*[
+        images.on(layout.image(base, shop, architecture=name), "linux/" + name) for name in ("amd64", "arm64")
+    ])  # fmt: skip
+    images.tarred(layout.finish(images.named(index, "4.2")), folder / "shop-all-platforms.tar")
+    return folder, "sha256:" + hashlib.sha256(shop).hexdigest(), index["digest"]
 
 
 @pytest.mark.parametrize("module", NAMES)
 def test_examples_run(module, archives, real_tmp):
-    folder, digest = archives
+    folder, digest, index = archives
     shown = examples(module)
     plays = playbooks.tasks(*SETUP.get(module, []), *shown, *shown)
-    plays[0]["vars"] = {"shop_digest": digest}
+    plays[0]["vars"] = {"shop_digest": digest, "shop_image_digest": index}
     prefix = ["unshare", "--mount", "--propagation", "private", "bash", "-c", SCRIPT, "-", str(folder)]
     done = playbooks.play(real_tmp, plays, prefix=prefix)
     assert done.returncode == 0, done.stdout
