@@ -43,7 +43,7 @@ class TarStream(io.RawIOBase):
         return len(part)
 
     def _part(self, size: int) -> memoryview:
-        if self.closed:
+        if self.closed is True:  # pylint takes the property alone for a constant
             raise ValueError("I/O operation on closed file")
         while not self._rest and size:
             try:
