@@ -266,7 +266,7 @@ remedy:
 
 import os
 from contextlib import contextmanager, nullcontext
-from typing import Any, BinaryIO, Callable, Iterator, cast
+from typing import Any, BinaryIO, Callable, Iterator
 
 from ansible_collections.strata.overlay2.plugins.module_utils._layer_plan import (
     Actual,
@@ -371,7 +371,7 @@ def wanted_diff_id(module: DriverModule, src: str | None, digest: str | None, la
         module.missing_in_check_mode("the archive %s" % src)
         return digest
     with opened(src, module.params["id"]) as archive:
-        found = diff_id_of(cast(BinaryIO, archive))
+        found = diff_id_of(archive)
     if digest not in (None, found):
         raise DigestMismatch(
             "the archive's digest is %s, not %s" % (found, digest),
