@@ -123,6 +123,7 @@ test-vm: venv packages-vm $(VENV)/.vm-installed ## The VM scenario: XFS with quo
 
 .PHONY: changelog
 changelog: venv ## Render CHANGELOG.rst from changelogs/fragments
+	@rm -f changelogs/.plugin-cache.yaml # or modules that are new since the last time are missing
 	antsibull-changelog release --update-existing --refresh
 
 .PHONY: clean

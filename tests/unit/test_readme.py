@@ -157,6 +157,12 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().split()) < 1800
 
 
+def test_the_readme_lists_all_modules_and_roles():
+    listed = re.findall(r"^\| `([a-z][a-z0-9_]*)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    modules = [file.stem for file in (ROOT / "plugins/modules").glob("[!_]*.py")]
+    assert sorted(listed) == sorted([*modules, *(folder.name for folder in (ROOT / "roles").iterdir())])
+
+
 def test_make_targets_exist():
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
