@@ -90,7 +90,9 @@ def _open_screen(home: str, files: Sequence[str] | None) -> int:
             _complain(f"{name} is not a terminal. Use --print or --json in pipes and jobs.")
             return NO_TERMINAL
     from .app import Overlay2App
+    from .terminal import end_with_terminal
 
+    end_with_terminal()
     app = Overlay2App(home, snapshots=files or ())
     app.run()
     return app.return_code or DONE

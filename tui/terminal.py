@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+
+#: Seconds that the app has to end by itself once its terminal is gone.
+_PATIENCE = 5.0
 
 
 def wait_for_hangup(then: Callable[[], None]) -> None:
@@ -24,3 +31,17 @@ def wait_for_hangup(then: Callable[[], None]) -> None:
     while not any(happened & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _fd, happened in poll.poll()):
         pass
     then()
+
+
+def end_with_terminal() -> None:
+    """End the process some seconds after its terminal is gone, whatever it waits for.
+
+    Textual's output thread dies with the terminal. If its queue is full then, whoever writes to it waits for ever: the
+    app while it starts, or the end of the app.
+    """
+
+    def end() -> None:
+        time.sleep(_PATIENCE)
+        os._exit(128 + signal.SIGHUP)
+
+    threading.Thread(target=wait_for_hangup, args=(end,), daemon=True).start()

@@ -126,6 +126,17 @@ def test_it_ends_with_its_terminal(damaged, terminal):
     assert one.process.wait(30) != 0
 
 
+def test_it_ends_with_a_terminal_that_goes_while_it_starts(damaged, terminal):
+    """Whatever it waits for just then; the moments are those at which it stayed in one of three tries."""
+    started = [terminal(damaged) for _number in range(4)]
+    for number, one in enumerate(started):
+        time.sleep(0.3 + 0.2 * number)
+        os.write(one._master, b"262431")
+        one.close()
+    for one in started:
+        assert one.process.wait(60) != 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_restores_the_terminal(damaged, terminal, number):
     one = terminal(damaged)
