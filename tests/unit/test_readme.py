@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import images
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -72,6 +73,7 @@ def srv(real_tmp):
         write_archive(real_tmp / folder / "debian-12-rootfs.tar.xz", "w:xz", BASE)
         write_archive(real_tmp / folder / "shop-4.2.tar", "w", SHOP)
         subprocess.run(["zstd", "-q", "--rm", real_tmp / folder / "shop-4.2.tar"], check=True)
+        images.docker(real_tmp / folder / "shop.tar", images.BASE, images.TOP)
     (real_tmp / "srv/backup").mkdir()
     return real_tmp / "srv"
 
@@ -113,6 +115,17 @@ def test_library_examples(page, home, real_tmp):
     if "web.tar" in text:
         with tarfile.open(real_tmp / "web.tar") as archive:
             assert archive.extractfile("etc/hostname").read() == b"web"
+
+
+@as_root
+def test_the_example_of_images(home, real_tmp):
+    images.docker(real_tmp / "shop.tar", images.BASE, images.TOP)
+    (text,) = blocks("docs/images.md", "python")
+    command = [sys.executable, "-W", "error", "-c", text.replace("/srv/overlay2", home)]
+    done = subprocess.run(command, cwd=real_tmp, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert re.fullmatch(r"sha256:[0-9a-f]{64} %s \['/run'\]\n" % images.ids(images.BASE, images.TOP)[-1], done.stdout)
+    assert sorted(name for name in os.listdir(home) if not name.startswith(".")) == ["l"]
 
 
 @pytest.mark.parametrize("text", [text for *_of, text in plays()], ids=[name for _page, name, _text in plays()])
