@@ -113,10 +113,11 @@ def _refused_layer(layer: Descriptor, what: str) -> ImageError:
     return ImageError("%s: unknown media type %s" % (what, shown(layer.media_type)), remedy=documents.REMEDY)
 
 
-def parse_config(content: bytes, digest: Digest, what: str) -> Config:
+def parse_config(content: bytes, digest: Digest, what: str, *, warn: bool = True) -> Config:
     """Returns a configuration.
 
     :param digest: that of the content, verified.
+    :param warn: log what is odd about it.
     :raises ImageError: it is malformed.
     :raises NotSupported: it is of an image for Windows.
     :raises DepthExceeded: it has more layers than a mount can have.
@@ -135,7 +136,7 @@ def parse_config(content: bytes, digest: Digest, what: str) -> Config:
     if platform.os != "linux":
         raise NotSupported("%s is for %s" % (what, shown(platform.os)), remedy="Choose an image for Linux")
     return Config(
-        content, digest, platform, diff_ids, _created_by(document, len(diff_ids), what), _settings(document, what)
+        content, digest, platform, diff_ids, _created_by(document, len(diff_ids), what, warn), _settings(document, what)
     )
 
 
@@ -149,11 +150,11 @@ def _diff_id(value: object, what: str) -> Digest:
     return digest
 
 
-def _created_by(document: documents.Object, count: int, what: str) -> Tuple[str, ...]:
+def _created_by(document: documents.Object, count: int, what: str, warn: bool) -> Tuple[str, ...]:
     """Returns the command for each layer. History is for display alone; many tools write none, or a wrong one."""
     history = documents.items(document, "history", what)
     made = [entry for entry in history if isinstance(entry, dict) and entry.get("empty_layer") is not True]
-    if history and len(made) != count:
+    if warn and history and len(made) != count:
         log.warning("%s: the history tells of %d layers, and there are %d", what, len(made), count)
     if len(made) != count:
         return ("",) * count

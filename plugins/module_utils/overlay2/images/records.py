@@ -70,7 +70,7 @@ class ImageRecord(NamedTuple):
 
         :raises ImageError: it is malformed.
         """
-        return parse_config(self.config, parse_digest(self.id, "the record"), "image %s" % self.id)
+        return parse_config(self.config, parse_digest(self.id, "the record"), "image %s" % self.id, warn=False)
 
     def with_claim(self, holder: str, name: str) -> ImageRecord:
         """Returns the record with one claim more."""

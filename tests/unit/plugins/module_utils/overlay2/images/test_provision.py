@@ -112,6 +112,15 @@ def test_all_forms_of_one_image_are_one_image(opened, provide, real_tmp):
     assert not provide(make.docker(real_tmp / "b.tar", *TARS), "shop:4.2").changed
 
 
+def test_the_history_of_an_image_that_is_there_is_no_news(opened, provide, real_tmp, caplog):
+    provide(make.simple(real_tmp / "a", *TARS, history=[{"created_by": "x"}]))
+    assert "history tells" in caplog.text
+    caplog.clear()
+    provide(make.simple(real_tmp / "b", make.TOP))
+    images.sweep(opened)
+    assert caplog.text == ""
+
+
 def test_images_share_layers(home, provide, real_tmp):
     provide(make.simple(real_tmp / "a", *TARS))
     more = trees.archive({"more": b"1"})
