@@ -261,10 +261,9 @@ class CompressedTar:
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[_Streamed]:
-        with Region(self._descriptor, 0, os.fstat(self._descriptor).st_size) as region, decompressed(
-            cast(BinaryIO, region)
-        ) as plain:
-            yield _Streamed(plain)
+        with contextlib.ExitStack() as stack:
+            region = stack.enter_context(Region(self._descriptor, 0, os.fstat(self._descriptor).st_size))
+            yield _Streamed(stack.enter_context(decompressed(cast(BinaryIO, region))))
 
     def _member(self, name: str) -> tarindex.Member:
         member = tarindex.resolve(self._index, name)
