@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Sequence, Tuple
 
-from .errors import OptionError, from_os_error
+from .errors import OptionError, translated
 
 
 class IdRange(NamedTuple):
@@ -86,11 +86,9 @@ def _shift(value: int, ranges: Sequence[IdRange], kind: str, outward: bool) -> i
 def _read_subid(path: str, user: str) -> tuple[IdRange, ...]:
     ranges: list[IdRange] = []
     used = 0
-    try:
+    with translated("the subordinate ids can't be read", OptionError, path=path):
         with open(path, encoding="utf-8", errors="surrogateescape") as source:
             lines = source.read().splitlines()
-    except OSError as error:
-        raise from_os_error(OptionError, "the subordinate ids can't be read", error, path=path) from error
     for line in lines:
         fields = line.strip().split(":")
         if len(fields) != 3 or fields[0] != str(user):

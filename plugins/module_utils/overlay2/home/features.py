@@ -17,7 +17,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, NamedTuple, Tuple
 
-from ..errors import DTypeNotSupported, NotSupported, from_os_error
+from ..errors import DTypeNotSupported, NotSupported, from_os_error, translated
 from ..linux import fs, kernel, mount, mountinfo, overlayfs, xattr
 from ..tree import remove_tree, scratch_folder
 
@@ -210,13 +210,11 @@ def uses_metacopy(scratch: str, userxattr: bool) -> bool:
     def prepare(root: str) -> None:
         os.close(os.open(os.path.join(root, "l1", "f"), os.O_CREAT | os.O_WRONLY, 0o700))
 
-    try:
+    with translated("the metacopy probe failed", NotSupported, path=scratch):
         with _trial(scratch, "metacopy-check", ("l1",), "l2", userxattr=userxattr, prepare=prepare) as trial:
             os.chmod(os.path.join(trial.root, "merged", "f"), 0o600)
             # An empty value is a "yes" too: only the presence of the attribute counts.
             return xattr.get(os.path.join(trial.root, "l2", "f"), attribute) is not None
-    except OSError as error:
-        raise from_os_error(NotSupported, "the metacopy probe failed", error, path=scratch) from error
 
 
 def why_not_native(scratch: str, in_userns: bool, userxattr: bool) -> str:

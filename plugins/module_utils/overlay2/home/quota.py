@@ -17,7 +17,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import OptionError, Overlay2Error, QuotaNotSupported, from_os_error
+from ..errors import OptionError, Overlay2Error, QuotaNotSupported, translated
 from ..linux import fs, fsxattr, kernel, quotactl
 from .layout import LINK_DIR, QUOTA_DEVICE, STAGING
 
@@ -75,15 +75,13 @@ class QuotaControl:
         :raises QuotaNotSupported: limits cannot be set; says why and what to do.
         """
         _refuse_user_namespace(home)
-        try:
+        with translated("can't set project quota", QuotaNotSupported, path=home):
             with _opened(home) as folder:
                 device = None if quotactl.has_descriptor_call() else _make_device_node(home)
                 _require_enforcing(folder if device is None else device, home)
                 base_id = fsxattr.get(folder).project_id
                 quotactl.set_block_limits(folder if device is None else device, base_id + 1, 0)
                 _let_layers_move(folder)
-        except OSError as error:
-            raise from_os_error(QuotaNotSupported, "can't set project quota", error, path=home) from error
         return cls(home, base_id, device)
 
     @classmethod
@@ -93,12 +91,10 @@ class QuotaControl:
         :raises QuotaNotSupported: it is not; says why and what to do.
         """
         _refuse_user_namespace(home)
-        try:
+        with translated("can't ask for project quota", QuotaNotSupported, path=home):
             with _opened(home) as folder:
                 target = folder if quotactl.has_descriptor_call() else _find_device_node(home)
                 _require_enforcing(target, home)
-        except OSError as error:
-            raise from_os_error(QuotaNotSupported, "can't ask for project quota", error, path=home) from error
 
     @classmethod
     def for_reading(cls, home: str) -> QuotaControl:
@@ -107,12 +103,10 @@ class QuotaControl:
         :raises QuotaNotSupported: as :meth:`probe`.
         """
         cls.probe(home)
-        try:
+        with translated("can't ask for project quota", QuotaNotSupported, path=home):
             with _opened(home) as folder:
                 device = None if quotactl.has_descriptor_call() else _find_device_node(home)
                 return cls(home, fsxattr.get(folder).project_id, device)
-        except OSError as error:
-            raise from_os_error(QuotaNotSupported, "can't ask for project quota", error, path=home) from error
 
     def assign(self, place: Place, size: int) -> int:
         """Gives an empty directory the next free project id and limits that project; moby's Control.SetQuota.
@@ -152,12 +146,9 @@ class QuotaControl:
         """
         blocks = _blocks(size)
         self._require_layers_id(project_id)
-        try:
+        with translated("can't set the limit of project id %d" % project_id, path=self.home):
             with _opened(self.home) as folder:
                 quotactl.set_block_limits(self._target(folder), project_id, blocks)
-        except OSError as error:
-            message = "can't set the limit of project id %d" % project_id
-            raise from_os_error(Overlay2Error, message, error, path=self.home) from error
 
     @contextlib.contextmanager
     def releasing(self, place: Place) -> Iterator[None]:
@@ -179,14 +170,12 @@ class QuotaControl:
 
         :raises Overlay2Error: the directory cannot be opened, or the caller is not root on the host.
         """
-        try:
+        with translated("can't read the project quota", path=_path(place)):
             with _opened(place) as folder:
                 project_id = self._own_project(folder)
                 if project_id is None:
                     return None
                 quota = quotactl.get_quota(self._target(folder), project_id)
-        except OSError as error:
-            raise from_os_error(Overlay2Error, "can't read the project quota", error, path=_path(place)) from error
         if quota is None:
             return QuotaUsage(project_id, 0, 0, 0)
         block = quotactl.BLOCK
@@ -205,7 +194,7 @@ class QuotaControl:
     @contextlib.contextmanager
     def _changing(self, place: Place) -> Iterator[tuple[int, int | str]]:
         """Yields descriptor and target of an empty directory to change its project id; an error restores the old id."""
-        try:
+        with translated("can't set the project quota", path=_path(place)):
             with _opened(place) as folder:
                 if os.listdir(folder):
                     raise Overlay2Error(
@@ -218,8 +207,6 @@ class QuotaControl:
                 except BaseException:
                     fsxattr.put(folder, before)
                     raise
-        except OSError as error:
-            raise from_os_error(Overlay2Error, "can't set the project quota", error, path=_path(place)) from error
 
     def _claim(self, folder: int, target: int | str) -> int:
         """Gives a directory the next id that is not in use on the file system, and returns the id.

@@ -22,7 +22,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Iterator, NamedTuple
 
-from ..errors import LayerExists, NotSupported, Overlay2Error, from_os_error
+from ..errors import LayerExists, NotSupported, Overlay2Error, translated
 from ..linux import fs
 from ..tree import remove_tree, unmount_below
 from .directories import (
@@ -257,10 +257,8 @@ class Staging:
     def sync(self, staged: Staged) -> None:
         """Writes all of a staged layer's files to disk, by one syncfs(2), before it is shown."""
         if self.durable:
-            try:
+            with translated("can't write the layer to disk", path=staged.path):
                 fs.syncfs(staged.descriptor)
-            except OSError as error:
-                raise from_os_error(Overlay2Error, "can't write the layer to disk", error, path=staged.path) from error
 
     def make_diff(self, staged: Staged, like: os.stat_result | None = None) -> None:
         """Makes the empty ``diff`` directory of a layer.
@@ -374,15 +372,10 @@ class Staging:
             if name in _KNOWN:
                 continue
             source = os.path.join(target, name)
-            try:
+            with translated(
+                "the layer's folder holds a file that can't be kept while the layer is replaced", path=source
+            ):
                 self._second_name(source, staged.child(name))
-            except OSError as error:
-                raise from_os_error(
-                    Overlay2Error,
-                    "the layer's folder holds a file that can't be kept while the layer is replaced",
-                    error,
-                    path=source,
-                ) from error
 
     @staticmethod
     def _second_name(source: str, target: str) -> None:
