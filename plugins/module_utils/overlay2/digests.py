@@ -9,7 +9,6 @@ import re
 from typing import TYPE_CHECKING, cast
 
 from .errors import OptionError
-from .tar.decompression import decompressed
 
 if TYPE_CHECKING:
     from typing import BinaryIO, Protocol
@@ -94,5 +93,7 @@ def diff_id_of(stream: BinaryIO) -> str:
     :raises CorruptArchive: the compressed stream is truncated or damaged.
     :raises CompressionNotSupported: this host cannot read the compression.
     """
+    from .tar.decompression import decompressed  # see filling.fill
+
     with decompressed(stream) as plain:
         return digest_of(plain)

@@ -19,13 +19,12 @@ from . import mounts
 from .errors import DigestMismatch
 from .home.layout import DIFF, MERGED, STAGING, WORK
 from .linux import fs
-from .tar.unpack import Unpacked, unpack
-from .tar.whiteouts import Whiteouts
 from .tree import remove_tree, tree_size
 
 if TYPE_CHECKING:
     from .home.opening import Home
     from .home.staging import Staged
+    from .tar.unpack import Unpacked
 
 
 def fill(
@@ -45,6 +44,10 @@ def fill(
     :raises ArchiveError: the stream is corrupt or hostile, or does not have the digest.
     :raises OSError: from the file system. The caller, who staged the layer, knows where its path will be.
     """
+    # Imported here, as most calls of Ansible's modules have nothing to unpack: a target compiles what it imports.
+    from .tar.unpack import unpack
+    from .tar.whiteouts import Whiteouts
+
     scratch = staged.child("scratch")
     with contextlib.ExitStack() as stack:
         os.mkdir(scratch, 0o700)

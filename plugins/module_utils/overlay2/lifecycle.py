@@ -27,13 +27,13 @@ from .filling import fill
 from .home.holders import describe
 from .home.layout import LayerFiles, LayerRecord, links_of
 from .home.staging import Staged, link_id
-from .tar.unpack import Unpacked
 
 if TYPE_CHECKING:
     from .home.opening import Home
+    from .tar.unpack import Unpacked
 
-#: Called with what was unpacked, once the layer shows it.
-Report = Optional[Callable[[Unpacked], None]]
+    #: Called with what was unpacked, once the layer shows it.
+    Report = Optional[Callable[[Unpacked], None]]
 
 # Creating
 

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,10 @@ def test_a_mount_needs_no_archives():
 @pytest.mark.parametrize("module", [*MANAGING, "overlay2_diff"])
 def test_an_interface_is_not_sent(module):
     assert "home/reading" not in sent(module)
+
+
+def test_code_for_archives_is_not_compiled_until_there_is_one():
+    """It is sent with overlay2_layer, but a task without anything to unpack does not import it."""
+    code = "import sys; from overlay2 import basedriver, digests; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not [name for name in done.stdout.split() if name.startswith("overlay2.tar")]
