@@ -449,7 +449,7 @@ def test_a_configuration_with_another_digest_than_its_name(real_tmp):
 def test_several_images_and_one_listed_twice(real_tmp):
     configs = [make.config_of(other(number)) for number in (1, 2)]
     members = {f"{number}.tar": other(number) for number in (1, 2)}
-    members |= {f"c{number}.json": config for number, config in enumerate(configs, 1)}
+    members.update({f"c{number}.json": config for number, config in enumerate(configs, 1)})
     members["manifest.json"] = [
         {"Config": "c1.json", "RepoTags": ["shop:1"], "Layers": ["1.tar"]},
         {"Config": "c2.json", "RepoTags": ["shop:2"], "Layers": ["2.tar"]},
