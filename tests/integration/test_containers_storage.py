@@ -201,6 +201,19 @@ def test_archives_are_applied_as_it_applies_them(store, home, tmp_path, name):
         driver.put("top")
 
 
+def test_an_opaque_root_hides_what_is_below_and_with_it_nothing(store, home, tmp_path):
+    """A difference on purpose: an image specification's deletion is not lost."""
+    driver, archive = Driver(home), str(tmp_path / "layer.tar")
+    archives.OPAQUE_ROOT(archive)
+    store.create("opaque-root", "base")
+    store.apply("opaque-root", archive)
+    apply_chain(driver, archive_of(store, "base"), archive)
+    with store.mounted("opaque-root") as theirs:
+        assert {"only", "etc", "bin"} <= set(os.listdir(theirs))
+    assert os.listdir(driver.get("top")) == ["only"]
+    driver.put("top")
+
+
 @pytest.mark.parametrize("name", archives.REFUSED_BY_PEERS)
 def test_archives_that_it_refuses(store, home, tmp_path, name):
     """Taken here, so held against GNU tar, which unpacks them as a plain folder."""

@@ -163,7 +163,6 @@ def _ustar_tar(archive):
 
 ARCHIVES = {
     "whiteouts": _whiteouts,
-    "opaque-root": _opaque_root,
     "implied-parents": _implied_parents,
     "links": _links,
     "metadata": _metadata,
@@ -176,6 +175,11 @@ ARCHIVES = {
     "posix-sparse-0.0": _gnu_tar("--format=posix", "--sparse", "--sparse-version=0.0"),
     "v7": _ustar_tar,
 }
+
+# A difference on purpose (docs/archives.md): the peers mark the root opaque, where overlayfs does not look, so that the
+# layers below still show.
+OPAQUE_ROOT = _opaque_root
+
 
 # What the peers refuse, with their words, and this driver takes: to be held against GNU tar.
 REFUSED_BY_PEERS = {
